@@ -1,0 +1,1 @@
+"""One adapter a file, imported only when its engine is asked for. Each has ``backend()``."""

@@ -1,0 +1,300 @@
+"""The engine everybody has: NumPy, and CuPy by the same code.
+
+Parameters, gradients and each optimiser slot are one flat buffer; the names are views into it. A step is: gather the
+rows, run the tape, pull the gradients straight into the flat buffer, and let the update rule overwrite the parameters.
+"""
+
+import threading
+import time
+
+import numpy as np
+
+from ..expansions import EXPANSIONS, expand
+from ..kernels import FORWARD
+from ..kernels.random import Source
+from ..kernels.tape import Tape
+from ..plan import EVALUATE, OUTPUTS, PREDICT, TRAIN
+from ..program import Backend, Program
+from ..shapes import product
+
+UPDATE_BLOCK = 1 << 20
+IN_PLACE = ("Add", "Sub", "Mul", "Div", "Sqrt", "Max", "Min")
+
+
+def backend():
+    return NumpyBackend()
+
+
+class NumpyBackend(Backend):
+    """NumPy on the CPU, with whatever BLAS it was built on."""
+
+    name = "numpy"
+    version = np.__version__
+
+    def devices(self):
+        found = [{"kind": "cpu", "index": 0, "name": "CPU"}]
+        absent = [{
+            "kind": "gpu", "code": "no-adapter",
+            "reason": "this version of portanet has no CuPy adapter",
+            "fix": "use device='cpu'",
+        }]  # fmt: skip
+        return found, absent
+
+    def compile(self, plan, device, options):
+        unknown = sorted(set(options) - {"threads"})
+        if unknown:
+            raise ValueError("backend 'numpy' has no option '%s'; allowed: threads" % unknown[0])
+        return NumpyProgram(plan, device, options)
+
+
+class NumpyProgram(Program):
+    """A plan as tapes over flat buffers."""
+
+    def __init__(self, plan, device, options):
+        started = time.perf_counter()
+        self.plan, self.xp = plan, np
+        self.step = 0
+        self._lock = threading.RLock()
+        self._data, self._tapes, self._feeds = {}, {}, {}
+        self._source = Source()
+        self._parameters = FlatArrays(np, plan.trainable, plan.floatX)
+        self._gradients = FlatArrays(np, plan.trainable, plan.floatX)
+        self._running = {name: np.empty(shape, plan.floatX) for name, shape in plan.running.items()}
+        self._update = Updater(np, plan.update, self._parameters, self._gradients) if plan.update else None
+        self.set_state({part: {name: plan.arrays[name] for name in getattr(plan, kind)}
+                        for part, kind in (("parameters", "trainable"), ("running", "running"))})  # fmt: skip
+        for role in plan.graphs:
+            if role != OUTPUTS:
+                self._tape(role)
+        self.record = {
+            "engine": "numpy", "version": np.__version__, "device": device, "threads": options.get("threads"),
+            "kernels": self._kernels(), "compile_seconds": time.perf_counter() - started,
+        }  # fmt: skip
+
+    def _tape(self, role):
+        if role not in self._tapes:
+            graph = expand(self.plan.graphs[role], keep=FORWARD)
+            wanted = self._gradients.views if role == TRAIN else None
+            self._tapes[role] = Tape(self.xp, graph, self._source, wanted, "loss")
+        return self._tapes[role]
+
+    def _kernels(self):
+        ops = {node.op for graph in self.plan.graphs.values() for node in graph.nodes if node.op in EXPANSIONS}
+        return {op: "fused" if op in FORWARD else "expanded" for op in sorted(ops)}
+
+    def bind(self, name, arrays):
+        kinds = dict(self.plan.inputs, **self.plan.targets)
+        with self._lock:
+            self._data[name] = {key: _as_dtype(array, kinds[key].dtype) for key, array in arrays.items()}
+
+    def unbind(self, name):
+        with self._lock:
+            self._data.pop(name, None)
+
+    def _rows(self, role, name, rows):
+        """Feeds for one batch: its rows, gathered into buffers that stay, with parameters and running statistics."""
+        feeds = self._everything()
+        for key, array in self._data[name].items():
+            feeds[key] = self._gather(role + "/" + key, array, rows, self._dtype(key))
+        return feeds
+
+    def _dtype(self, key):
+        return (self.plan.inputs.get(key) or self.plan.targets[key]).dtype
+
+    def _everything(self):
+        return dict(self._parameters.views, **self._running)
+
+    def _gather(self, key, array, rows, dtype):
+        if array.dtype != dtype:
+            return array[rows].astype(dtype)
+        buffer = self._feeds.get(key)
+        shape = (len(rows),) + array.shape[1:]
+        if buffer is None or buffer.shape != shape:
+            buffer = self._feeds[key] = np.empty(shape, dtype)
+        # mode='clip' lets NumPy write into `out` directly; _check_rows has seen to it that nothing is clipped.
+        return np.take(array, rows, axis=0, out=buffer, mode="clip")
+
+    def _check_rows(self, name, batches):
+        if name not in self._data:
+            raise ValueError("no data set is bound as '%s'; bound: %s" % (name, ", ".join(self._data) or "none"))
+        count = min(len(array) for array in self._data[name].values())
+        for rows in batches:
+            if len(rows) and (rows.min() < 0 or rows.max() >= count):
+                raise IndexError("batch rows must be in [0, %d), got %d to %d" % (count, rows.min(), rows.max()))
+
+    def _scores(self, results):
+        return [float(results[role]) for role in ["loss"] + self.plan.metrics]
+
+    def _forward(self, name, rows, seed):
+        self._source.start(seed, self.step)
+        tape = self._tape(TRAIN)
+        results = tape.run(self._rows(TRAIN, name, rows))
+        tape.pull()
+        return results
+
+    def train(self, name, batches, hyper, seed):
+        with self._lock:
+            batches = [np.asarray(rows) for rows in batches]
+            self._check_rows(name, batches)
+            scores = np.empty(len(batches))
+            for place, rows in enumerate(batches):
+                results = self._forward(name, rows, seed)
+                scores[place] = results["loss"]
+                for running, value in self._running.items():
+                    if "assign:" + running in results:
+                        np.copyto(value, results["assign:" + running])
+                self._step({key: values[place] for key, values in hyper.items()})
+            return scores
+
+    def _step(self, hyper):
+        self._update.apply(hyper, self.step + 1)
+        self.step += 1
+
+    def gradients(self, name, batch, seed):
+        with self._lock:
+            rows = np.asarray(batch)
+            self._check_rows(name, [rows])
+            self._forward(name, rows, seed)
+            return {key: view.copy() for key, view in self._gradients.views.items()}
+
+    def apply(self, gradients, hyper):
+        with self._lock:
+            for key, view in self._gradients.views.items():
+                np.copyto(view, gradients[key])
+            self._step(hyper)
+
+    def evaluate(self, name, batches):
+        with self._lock:
+            batches = [np.asarray(rows) for rows in batches]
+            self._check_rows(name, batches)
+            tape = self._tape(EVALUATE)
+            scores = [self._scores(tape.run(self._rows(EVALUATE, name, rows))) for rows in batches]
+            return np.array(scores).reshape(len(batches), 1 + len(self.plan.metrics))
+
+    def _run(self, role, arrays, roles):
+        with self._lock:
+            feeds = self._everything()
+            feeds.update({key: _as_dtype(array, self._dtype(key)) for key, array in arrays.items()})
+            results = self._tape(role).run(feeds)
+            return [np.array(results[role], order="C") for role in roles]
+
+    def predict(self, arrays):
+        return self._run(PREDICT, arrays, ["prediction"])[0]
+
+    def outputs(self, arrays, layers):
+        return self._run(OUTPUTS, arrays, ["layer:" + layer for layer in layers])
+
+    def get_state(self):
+        with self._lock:
+            state = {"parameters": self._parameters.copy(), "step": self.step, "slots": {},
+                     "running": {name: array.copy() for name, array in self._running.items()}}  # fmt: skip
+            if self._update is not None:
+                state["slots"] = {slot: flat.copy() for slot, flat in self._update.slots.items()}
+            return state
+
+    def set_state(self, state):
+        with self._lock:
+            self._parameters.set(state["parameters"], "parameter")
+            for name, array in self._running.items():
+                _copy_into(array, state["running"], name, "running statistic")
+            if self._update is not None:
+                for slot, flat in self._update.slots.items():
+                    if slot in state.get("slots", {}):
+                        flat.set(state["slots"][slot], "slot '%s' of" % slot)
+                    else:
+                        flat.flat.fill(self.plan.update.slots[slot])
+            self.step = int(state.get("step", 0))
+
+    def close(self):
+        with self._lock:
+            self._data, self._tapes, self._feeds = {}, {}, {}
+
+
+def _as_dtype(array, dtype):
+    """The array itself where it can be gathered from as it is; a memory map is cast batch by batch."""
+    if isinstance(array, np.memmap) and array.dtype != dtype:
+        return array
+    return np.asarray(array, dtype=dtype)
+
+
+def _copy_into(array, source, name, what):
+    if name not in source:
+        raise ValueError("the state lacks %s '%s'" % (what, name))
+    if np.shape(source[name]) != array.shape:
+        raise ValueError("%s '%s' has shape %s, the state holds %s" % (
+            what, name, array.shape, np.shape(source[name])))  # fmt: skip
+    array[...] = source[name]
+
+
+class FlatArrays:
+    """Named arrays that are views into one flat buffer."""
+
+    def __init__(self, xp, shapes, dtype):
+        sizes = {name: product(shape) for name, shape in shapes.items()}
+        self.flat, self.views, at = xp.zeros(sum(sizes.values()), dtype), {}, 0
+        for name, shape in shapes.items():
+            self.views[name] = self.flat[at : at + sizes[name]].reshape(shape)
+            at += sizes[name]
+
+    def copy(self):
+        return {name: view.copy() for name, view in self.views.items()}
+
+    def set(self, arrays, what):
+        for name, view in self.views.items():
+            _copy_into(view, arrays, name, what)
+
+
+class Updater:
+    """The update rule over the flat buffers, or over each parameter where the rule is not elementwise."""
+
+    def __init__(self, xp, update, parameters, gradients):
+        self.update, self.parameters, self.gradients, self.xp = update, parameters, gradients, xp
+        shapes = {name: view.shape for name, view in parameters.views.items()}
+        self.slots = {slot: FlatArrays(xp, shapes, parameters.flat.dtype) for slot in update.slots}
+        self._clip = None if update.gradient is None else Tape(xp, expand(update.gradient, FORWARD))
+        self._tapes = {key: Tape(xp, expand(graph, FORWARD)) for key, graph in update.graphs.items()}
+        self._overwriting = {key: _overwriting(tape) for key, tape in self._tapes.items()}
+
+    def apply(self, hyper, step):
+        dtype = self.parameters.flat.dtype
+        scalars = {"hyper:" + name: np.asarray(value, dtype) for name, value in hyper.items()}
+        scalars["step"] = np.asarray(step, dtype)
+        if self._clip is not None:
+            clipped = self._clip.run({"grad": self.gradients.flat})["grad"]
+            if clipped is not self.gradients.flat:
+                self.xp.copyto(self.gradients.flat, clipped)
+        if self.update.elementwise:
+            for start in range(0, self.parameters.flat.size, UPDATE_BLOCK):
+                block = slice(start, start + UPDATE_BLOCK)
+                self._apply("*", scalars, lambda arrays: arrays.flat[block])  # noqa: B023
+        else:
+            for name in self._tapes:
+                self._apply(name, scalars, lambda arrays: arrays.views[name])  # noqa: B023
+
+    def _apply(self, key, scalars, part):
+        tape = self._tapes[key]
+        own = {"param": part(self.parameters)}
+        own.update(("slot:" + slot, part(arrays)) for slot, arrays in self.slots.items())
+        for role, cell in self._overwriting[key].items():
+            cell.alias = own[role]
+        results = tape.run(dict(own, grad=part(self.gradients), **scalars))
+        for role, array in own.items():
+            if results[role] is not array:
+                self.xp.copyto(array, results[role])
+
+
+def _overwriting(tape):
+    """Roles whose new value may be written over the old one: made by a plain ufunc after the old one's last use."""
+    graph, found = tape.graph, {}
+    for role, name in graph.outputs.items():
+        makers = [place for place, node in enumerate(graph.nodes) if name in node.outputs]
+        if not makers or role not in graph.inputs:
+            continue
+        at = makers[0]
+        later = any(role in node.inputs for node in graph.nodes[at + 1 :])
+        others = [other for other, made in graph.outputs.items() if made == name and other != role]
+        full = graph.types[name] == graph.inputs[role]
+        kept = role in graph.outputs.values()
+        if graph.nodes[at].op in IN_PLACE and full and not (later or others or kept):
+            found[role] = tape.cells[at]
+    return found

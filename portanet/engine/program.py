@@ -1,0 +1,130 @@
+"""The contract between portanet and an engine: a `Backend` compiles plans into programs, a `Program` runs them."""
+
+
+class Backend:
+    """One engine as it is installed here.
+
+    Attributes
+    ----------
+    name, version : str
+    """
+
+    name = ""
+    version = ""
+
+    def devices(self):
+        """What the engine can compute on, and why it can't on the rest.
+
+        Returns
+        -------
+        found : list of dict
+            ``{"kind": "cpu" or "gpu", "index": int, "name": str}``.
+        absent : list of dict
+            ``{"kind", "code", "reason", "fix"}`` for each kind that is missing.
+        """
+        raise NotImplementedError
+
+    def compile(self, plan, device, options):
+        """Make a program for `plan` on `device`.
+
+        Parameters
+        ----------
+        plan : Plan
+        device : dict
+            One of those `devices` found.
+        options : dict
+            The engine's own; unknown ones are refused. "threads" (int or None) is understood by all.
+
+        Returns
+        -------
+        Program
+        """
+        raise NotImplementedError
+
+
+class Program:
+    """A plan on a device, with its parameters, running statistics, optimiser slots and step count.
+
+    Attributes
+    ----------
+    record : dict
+        What really runs: "engine", "version", "device", "threads", "kernels" (operator to "fused" or "expanded"),
+        "compile_seconds".
+    """
+
+    record = None
+
+    def bind(self, name, arrays):
+        """Make a data set known under a name: ``{input or target name: array}``, all of one length.
+
+        Arrays are NumPy's, of the dtypes of the plan, and are not changed. Binding anew replaces the old.
+        """
+        raise NotImplementedError
+
+    def unbind(self, name):
+        """Forget a data set."""
+        raise NotImplementedError
+
+    def train(self, name, batches, hyper, seed):
+        """Take one training step for each batch.
+
+        Parameters
+        ----------
+        name : str
+            A bound data set.
+        batches : sequence of ndarray of int64
+            Row numbers of each batch, run at its true size.
+        hyper : dict of str to sequence of float
+            For each hyper-parameter of the update rule, its value at each batch.
+        seed : int
+            With the step count, decides the noise of each batch.
+
+        Returns
+        -------
+        ndarray, shape (len(batches),)
+            Loss of each batch, penalties included, before its update.
+        """
+        raise NotImplementedError
+
+    def gradients(self, name, batch, seed):
+        """Gradient of the training loss on one batch, for each trainable parameter; nothing is changed."""
+        raise NotImplementedError
+
+    def apply(self, gradients, hyper):
+        """Take the other half of a step: the update rule on given gradients (``hyper``: name to one value)."""
+        raise NotImplementedError
+
+    def evaluate(self, name, batches):
+        """Loss (without penalties) and metrics of each batch, noise off.
+
+        Returns
+        -------
+        ndarray, shape (len(batches), 1 + number of metrics)
+        """
+        raise NotImplementedError
+
+    def predict(self, arrays):
+        """Prediction for ``{input name: array}``, all rows in one batch."""
+        raise NotImplementedError
+
+    def outputs(self, arrays, layers):
+        """Outputs of the named layers, noise off, as a list of arrays."""
+        raise NotImplementedError
+
+    def get_state(self):
+        """Copies of everything that training changes.
+
+        Returns
+        -------
+        dict
+            "parameters" and "running" (name to array), "slots" (slot name to parameter name to array), "step" (int).
+        """
+        raise NotImplementedError
+
+    def set_state(self, state):
+        """Continue from what `get_state` gave, on this engine or another. "slots" and "step" may be left out."""
+        raise NotImplementedError
+
+    def close(self):
+        """Give back what the program holds; it can't be used afterwards."""
+        raise NotImplementedError
