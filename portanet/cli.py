@@ -1,0 +1,179 @@
+"""The ``portanet`` command.
+
+Each subcommand is a function that takes the parsed arguments and returns the exit status; what it needs is
+imported inside it, so that ``portanet --help`` is quick.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from portanet.exceptions import BackendUnavailable, PortanetError
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments after the program's name; by default those of the process.
+
+    Returns
+    -------
+    int
+        The exit status: 0, or 2 after an error of portanet's own, which is told in one sentence on the
+        standard error stream (``--traceback`` shows where it arose), or 130 after Ctrl-C.
+
+    Examples
+    --------
+    >>> main(["config", "import", "no-such-file"])
+    2
+    """
+    args = _parser().parse_args(argv)
+    try:
+        return args.run(args)
+    except PortanetError as error:
+        if args.traceback:
+            import traceback
+
+            traceback.print_exc()
+        print(f"portanet: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("portanet: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    _add_traceback(common, argparse.SUPPRESS)  # a subparser's default would undo the flag given before it
+    parser = argparse.ArgumentParser(
+        prog="portanet", description="Declare and train a neural network once, on any engine."
+    )
+    _add_traceback(parser, False)
+    parser.add_argument("--version", action=_Version, nargs=0, help="print portanet's version and exit")
+    parser.set_defaults(run=lambda _: _help(parser))
+    commands = parser.add_subparsers(title="commands", metavar="")
+    _add_demo(commands, common)
+    _add_config(commands, common)
+    devices = commands.add_parser("devices", parents=[common], help="list the engines and their devices")
+    devices.set_defaults(run=_devices)
+    return parser
+
+
+def _add_traceback(parser: argparse.ArgumentParser, default: bool | str) -> None:
+    parser.add_argument("--traceback", action="store_true", default=default, help="show where an error arose")
+
+
+def _help(parser: argparse.ArgumentParser) -> int:
+    parser.print_help()
+    return 0
+
+
+def _add_demo(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
+    demo = commands.add_parser("demo", parents=[common], help="train a small net on real handwritten digits")
+    demo.add_argument("--backend", help="the engine (default: as configured)")
+    demo.add_argument("--device", help="auto, cpu, gpu or gpu:<index> (default: as configured)")
+    demo.add_argument("--epochs", type=int, help="passes over the training data")
+    demo.add_argument(
+        "--seed", type=int, default=0, help="seed of every random number (default: %(default)s)"
+    )
+    demo.set_defaults(run=_demo)
+
+
+def _add_config(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
+    config = commands.add_parser(
+        "config", parents=[common], help="print every setting and where it came from"
+    )
+    config.add_argument("--json", action="store_true", help="print it as JSON")
+    config.set_defaults(run=_config)
+    actions = config.add_subparsers(title="commands", metavar="")
+    reader = actions.add_parser(
+        "import", parents=[common], help="turn a .theanorc or keras.json into portanet.toml"
+    )
+    reader.add_argument("path", nargs="?", help="the old file (default: where Theano and Keras keep theirs)")
+    reader.add_argument("--output", metavar="FILE", help="write FILE instead of printing")
+    reader.add_argument("--force", action="store_true", help="replace FILE where it exists")
+    reader.set_defaults(run=_config_import)
+
+
+class _Version(argparse.Action):
+    """Reads the version when it is asked for, not when the parser is built."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        from portanet import __version__
+
+        print(f"portanet {__version__}")
+        parser.exit()
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from portanet.demo import main as demo
+
+    return demo(args) or 0
+
+
+def _config(args: argparse.Namespace) -> int:
+    from portanet.runtime.config import resolve_all
+
+    settings = resolve_all()
+    if args.json:
+        import json
+
+        rows = {name: {"value": found.value, "source": found.source} for name, found in settings.items()}
+        print(json.dumps(rows, indent=2, default=str))
+    else:
+        print(
+            _table(
+                [("setting", "value", "source"), *((n, str(f.value), f.source) for n, f in settings.items())]
+            )
+        )
+    return 0
+
+
+def _config_import(args: argparse.Namespace) -> int:
+    from portanet.runtime.config_import import import_config, write_config
+
+    imported = import_config(args.path)
+    if args.output:
+        print(f"wrote {write_config(imported.toml, args.output, args.force)}")
+    else:
+        print(imported.toml, end="")
+    for note in imported.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return 0
+
+
+def _devices(args: argparse.Namespace) -> int:
+    from portanet.runtime import registry
+
+    rows = [("backend", "version", "device", "what it is, or why it is absent")]
+    for name in registry.known():
+        try:
+            backend = registry.load(name)
+        except BackendUnavailable as error:
+            rows.append((name, "-", "-", str(error)))
+        else:
+            rows.extend(_device_rows(name, backend))
+    print(_table(rows))
+    return 0
+
+
+def _device_rows(name: str, backend) -> list[tuple[str, str, str, str]]:
+    from portanet.runtime.devices import read_probe
+
+    found, absent = read_probe(backend.devices(), name)
+    rows = [(name, backend.version, str(device), device.name) for device in found]
+    rows += [
+        (name, backend.version, row.kind, f"absent ({row.code}): {row.reason}; fix: {row.fix}")
+        for row in absent
+    ]
+    return rows
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

@@ -1,0 +1,1 @@
+"""Where a net runs: configuration, devices and the registry of engines."""

@@ -1,0 +1,206 @@
+"""The engines by name: the only place in portanet that knows them.
+
+An engine is a row of :data:`ROWS`, or an entry point of the group ``portanet.backends`` that a third party's
+package declares::
+
+    [project.entry-points."portanet.backends"]
+    myengine = "myengine.adapter:backend"
+
+In both cases a function ``backend()`` returns the adapter: an object with ``name``, ``version``,
+``devices()`` and ``compile(plan, device, options)``. A row of the table wins over an entry point of the same
+name, an entry point over a name that is only planned. Nothing is imported before it is asked for.
+"""
+
+import functools
+import importlib
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from portanet.exceptions import BackendNotFound, BackendUnavailable, did_you_mean
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+__all__ = ["GROUP", "PLANNED", "ROWS", "BackendRow", "check", "known", "load", "names"]
+
+GROUP = "portanet.backends"
+PLANNED = ("cntk", "jax", "mxnet", "tensorflow", "theano", "torch")
+_CONTRACT = ("name", "version", "devices", "compile")
+
+
+@dataclass(frozen=True)
+class BackendRow:
+    """One engine that portanet brings an adapter for.
+
+    Attributes
+    ----------
+    name : str
+        What a user writes.
+    module : str
+        The adapter's module in ``portanet.engine.backends``.
+    requires : str or None
+        The package the adapter imports, where it needs one beside NumPy.
+    install : str
+        The command that brings that package.
+    python : str
+        The Python versions the package runs on.
+    """
+
+    name: str
+    module: str
+    requires: str | None
+    install: str
+    python: str
+
+
+ROWS = {row.name: row for row in (BackendRow("numpy", "numpy_backend", None, "pip install numpy", ">=3.6"),)}
+
+
+def known() -> list[str]:
+    """Every name that means an engine, sorted: with an adapter, registered by a package, or planned.
+
+    Examples
+    --------
+    >>> "numpy" in known() and "torch" in known()
+    True
+    """
+    return sorted({*ROWS, *PLANNED, *_entry_points()})
+
+
+def names() -> list[str]:
+    """The names :func:`load` has an adapter for here, sorted.
+
+    Examples
+    --------
+    >>> "numpy" in names()
+    True
+    """
+    installed = (name for name, row in ROWS.items() if _is_installed(row))
+    return sorted({*installed, *_entry_points()})
+
+
+def check(name: str) -> str:
+    """Return `name` unchanged when it means an engine.
+
+    Raises
+    ------
+    BackendNotFound
+        When it does not; the message lists the known names.
+
+    Examples
+    --------
+    >>> check("nunpy")
+    Traceback (most recent call last):
+        ...
+    portanet.exceptions.BackendNotFound: unknown backend 'nunpy' (did you mean 'numpy'?); known: ...
+    """
+    if isinstance(name, str) and (name in ROWS or name in PLANNED):
+        return name
+    everything = known()
+    if name not in everything:
+        raise BackendNotFound(
+            f"unknown backend {name!r}{did_you_mean(name, everything)}; known: {', '.join(everything)}"
+        )
+    return name
+
+
+@functools.cache
+def load(name: str) -> Any:
+    """Import an engine's adapter and return its backend object; later calls return the same one.
+
+    Parameters
+    ----------
+    name : str
+        One of :func:`names`.
+
+    Returns
+    -------
+    object
+        With ``name``, ``version``, ``devices()`` and ``compile(plan, device, options)``.
+
+    Raises
+    ------
+    BackendNotFound
+        When no engine has this name.
+    BackendUnavailable
+        When the engine is planned, is not installed, or fails to import.
+
+    Examples
+    --------
+    >>> load("torch")
+    Traceback (most recent call last):
+        ...
+    portanet.exceptions.BackendUnavailable: backend 'torch' has no adapter in this version (...)...
+    """
+    if name in ROWS:
+        return _load_row(ROWS[name])
+    registered = _entry_points().get(check(name))
+    if registered:
+        return _load_entry_point(registered)
+    from portanet import __version__
+
+    raise BackendUnavailable(
+        f"backend {name!r} has no adapter in this version ({__version__}); available: {', '.join(names())}"
+    )
+
+
+def _is_installed(row: BackendRow) -> bool:
+    return row.requires is None or importlib.util.find_spec(row.requires) is not None
+
+
+def _load_row(row: BackendRow) -> Any:
+    if not _is_installed(row):
+        raise BackendUnavailable(
+            f"backend {row.name!r} is not installed: it needs the package {row.requires!r} "
+            f"(Python {row.python}); run: {row.install}"
+        )
+    try:
+        factory = importlib.import_module(f"portanet.engine.backends.{row.module}").backend
+    except (ImportError, OSError) as error:
+        raise BackendUnavailable(
+            f"backend {row.name!r} is installed but cannot be imported: {error}; reinstall it: {row.install}"
+        ) from error
+    return _made(factory, f"backend {row.name!r}")
+
+
+def _entry_points() -> dict[str, list["EntryPoint"]]:
+    from importlib.metadata import entry_points
+
+    registered: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=GROUP):
+        if point not in registered.setdefault(point.name, []):
+            registered[point.name].append(point)
+    return registered
+
+
+def _load_entry_point(points: list["EntryPoint"]) -> Any:
+    name = points[0].name
+    owners = " and ".join(f"'{point.dist.name if point.dist else 'unknown'}'" for point in points)
+    if len(points) > 1:
+        raise BackendUnavailable(
+            f"backend {name!r} is registered by {owners}; uninstall all but one of these packages"
+        )
+    where = f"backend {name!r} (from the package {owners})"
+    try:
+        factory = points[0].load()
+    except Exception as error:
+        raise BackendUnavailable(
+            f"{where} cannot be imported: {type(error).__name__}: {error}; reinstall that package"
+        ) from error
+    return _made(factory, where)
+
+
+def _made(factory: Callable[[], Any], where: str) -> Any:
+    try:
+        backend = factory()
+    except Exception as error:
+        raise BackendUnavailable(f"{where} failed to start: {type(error).__name__}: {error}") from error
+    missing = [attribute for attribute in _CONTRACT if not hasattr(backend, attribute)]
+    if missing:
+        raise BackendUnavailable(
+            f"{where} breaks the adapter's contract: its backend() gave a {type(backend).__name__} "
+            f"without {', '.join(missing)}"
+        )
+    return backend
