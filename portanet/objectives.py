@@ -388,7 +388,7 @@ def _as_int32(x: Tensor) -> Tensor:
 def _fitting_weights(weights: Tensor, loss: Tensor) -> Tensor:
     if weights.ndim and weights.shape not in (loss.shape, loss.shape[:1]):
         raise DeclarationError(
-            f"weights {show(weights.shape)} do not fit the loss {show(loss.shape)}: there must be a weight for "
-            "each sample or each entry of the loss"
+            f"weights {show(weights.shape)} do not fit the loss {show(loss.shape)}: there must be a weight "
+            "for each sample or each entry of the loss"
         )
     return ops.expand_dims(weights, range(1, loss.ndim)) if 0 < weights.ndim < loss.ndim else weights

@@ -11,7 +11,7 @@ one's own from, such as one that punishes layers differently:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from . import ops
@@ -104,13 +104,13 @@ def regularize_layer_params_weighted(
     return apply_penalty(terms, lambda term: term)
 
 
-def regularize_network_params(layer: Layer | Iterable[Layer], penalty: Penalty,
+def regularize_network_params(layer: Layer | Sequence[Layer], penalty: Penalty,
                               tags: Mapping[str, bool] = REGULARIZABLE, **kwargs: Any) -> Tensor:  # fmt: skip
     """Sum of the penalty over the parameters of a whole net.
 
     Parameters
     ----------
-    layer : Layer or iterable of Layer
+    layer : Layer or sequence of Layer
         Its output layer or layers; all that leads there is taken.
     penalty, tags
         As for `regularize_layer_params`.

@@ -22,9 +22,8 @@ A rule of one's own, which steps by the sign of a velocity:
 {'velocity': 0.0}
 
 In the formulas below g is the gradient, η the learning rate, t the number of the update, and θ the parameter.
-Defaults and the places of ε are Lasagne's, except where said
-otherwise. Powers and roots of hyper-parameters are worked out once for all places, so a rule costs what its
-vector operations cost.
+Defaults and the places of ε are Lasagne's, except where said otherwise. Powers and roots of hyper-parameters
+are worked out once for all places, so a rule costs what its vector operations cost.
 """
 
 from __future__ import annotations
