@@ -1,7 +1,7 @@
 """Initial values of parameters, under Lasagne's names and formulas.
 
-An initialiser draws from the generator it is handed and from nothing else, so that one seed gives the same net on
-every engine. Dense weights are ``(in, out)``, convolution weights ``(out, in, kernel...)``.
+An initialiser draws from the generator it is handed and from nothing else, so that one seed gives the same
+net on every engine. Dense weights are ``(in, out)``, convolution weights ``(out, in, kernel...)``.
 
 >>> import numpy as np
 >>> from portanet import init
@@ -22,8 +22,8 @@ import numpy as np
 from .exceptions import did_you_mean
 
 __all__ = [
-    "Constant", "Glorot", "GlorotNormal", "GlorotUniform", "He", "HeNormal", "HeUniform", "Initializer", "Normal",
-    "Orthogonal", "Sparse", "Uniform", "sample",
+    "Constant", "Glorot", "GlorotNormal", "GlorotUniform", "He", "HeNormal", "HeUniform", "Initializer",
+    "Normal", "Orthogonal", "Sparse", "Uniform", "sample",
 ]  # fmt: skip
 
 
@@ -158,8 +158,24 @@ class Uniform(Initializer):
         return low + (high - low) * rng.random(size=shape)
 
 
-class Glorot(Initializer):
-    """Standard deviation gain · √(2 / ((n₁ + n₂) f)), n₁ and n₂ the first two sizes, f the product of the others.
+class _ScaledByFans(Initializer):
+    """Another initialiser's numbers, with the standard deviation that a layer's fans ask for."""
+
+    def __init__(self, initializer: Callable[..., Initializer], gain: float | str = 1.0):
+        self.initializer, self.gain = initializer, gain
+        _gain(gain)
+
+    def _variance(self, shape: Sequence[int]) -> float:
+        raise NotImplementedError
+
+    def sample(self, shape: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+        _need_axes(self, shape, 2)
+        std = _gain(self.gain) * math.sqrt(self._variance(shape))
+        return self.initializer(std=std).sample(shape, rng)
+
+
+class Glorot(_ScaledByFans):
+    """Standard deviation gain · √(2 / ((n₁ + n₂) f)), with sizes n₁ and n₂ and f the product of the others.
 
     Keeps the variance of activations and of gradients alike from layer to layer.
 
@@ -172,7 +188,8 @@ class Glorot(Initializer):
 
     References
     ----------
-    X. Glorot and Y. Bengio (2010). Understanding the difficulty of training deep feedforward neural networks. AISTATS.
+    X. Glorot and Y. Bengio (2010). Understanding the difficulty of training deep feedforward neural networks.
+    AISTATS.
 
     Examples
     --------
@@ -181,14 +198,8 @@ class Glorot(Initializer):
     Glorot(initializer=Normal, gain='relu')
     """
 
-    def __init__(self, initializer: Callable[..., Initializer], gain: float | str = 1.0):
-        self.initializer, self.gain = initializer, gain
-        _gain(gain)
-
-    def sample(self, shape: Sequence[int], rng: np.random.Generator) -> np.ndarray:
-        _need_axes(self, shape, 2)
-        fans = (shape[0] + shape[1]) * math.prod(shape[2:])
-        return self.initializer(std=_gain(self.gain) * math.sqrt(2.0 / fans)).sample(shape, rng)
+    def _variance(self, shape: Sequence[int]) -> float:
+        return 2.0 / ((shape[0] + shape[1]) * math.prod(shape[2:]))
 
 
 class GlorotNormal(Glorot):
@@ -228,10 +239,11 @@ class GlorotUniform(Glorot):
         super().__init__(Uniform, gain)
 
 
-class He(Initializer):
+class He(_ScaledByFans):
     """Standard deviation gain · √(1 / fan_in).
 
-    Fan in is the first size of a matrix ``(in, out)``, and the product of all but the first of ``(out, in, kernel...)``.
+    Fan in is the first size of a matrix ``(in, out)``; of ``(out, in, kernel...)``, the product of all but
+    the first.
 
     Parameters
     ----------
@@ -251,14 +263,8 @@ class He(Initializer):
     He(initializer=Uniform, gain='relu')
     """
 
-    def __init__(self, initializer: Callable[..., Initializer], gain: float | str = 1.0):
-        self.initializer, self.gain = initializer, gain
-        _gain(gain)
-
-    def sample(self, shape: Sequence[int], rng: np.random.Generator) -> np.ndarray:
-        _need_axes(self, shape, 2)
-        fan_in = shape[0] if len(shape) == 2 else math.prod(shape[1:])
-        return self.initializer(std=_gain(self.gain) * math.sqrt(1.0 / fan_in)).sample(shape, rng)
+    def _variance(self, shape: Sequence[int]) -> float:
+        return 1.0 / (shape[0] if len(shape) == 2 else math.prod(shape[1:]))
 
 
 class HeNormal(He):
@@ -309,8 +315,8 @@ class Orthogonal(Initializer):
 
     References
     ----------
-    A. M. Saxe, J. L. McClelland and S. Ganguli (2013). Exact solutions to the nonlinear dynamics of learning in deep
-    linear neural networks. arXiv:1312.6120.
+    A. M. Saxe, J. L. McClelland and S. Ganguli (2013). Exact solutions to the nonlinear dynamics of learning
+    in deep linear neural networks. arXiv:1312.6120.
 
     Examples
     --------
@@ -380,7 +386,8 @@ def sample(spec: Any, shape: Sequence[int], rng: np.random.Generator) -> np.ndar
     Parameters
     ----------
     spec : Initializer, callable, number or array
-        A callable is called as ``spec(shape, rng)``; a number fills the parameter; an array must have its shape.
+        A callable is called as ``spec(shape, rng)``; a number fills the parameter; an array must have its
+        shape.
     shape : tuple of int
     rng : numpy.random.Generator
 
@@ -456,5 +463,5 @@ def _gain(value: float | str) -> float:
 
 def _need_axes(owner: Initializer, shape: Sequence[int], least: int) -> None:
     if len(shape) < least:
-        raise ValueError(f"{type(owner).__name__} needs a shape of at least {least} axes, got {tuple(shape)}; "
-                         "use Constant, Normal or Uniform")  # fmt: skip
+        raise ValueError(f"{type(owner).__name__} needs a shape of at least {least} axes, got "
+                         f"{tuple(shape)}; use Constant, Normal or Uniform")  # fmt: skip

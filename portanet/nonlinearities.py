@@ -1,7 +1,7 @@
 """Nonlinearities under Lasagne's names: functions of one tensor, written over `portanet.ops`.
 
-Those with a setting are classes whose objects are called like functions. One of your own is an ordinary function;
-define it by ``def`` in a module, and the net can be pickled.
+Those with a setting are classes whose objects are called like functions. One of your own is an ordinary
+function; define it by ``def`` in a module, and the net can be pickled.
 
 >>> from portanet import layers, nonlinearities
 >>> layers.DenseLayer((None, 4), num_units=3, nonlinearity=nonlinearities.LeakyRectify(0.2)).nonlinearity
@@ -18,8 +18,8 @@ from .exceptions import did_you_mean
 
 __all__ = [
     "SELU", "LeakyRectify", "ScaledTanH", "ScaledTanh", "as_nonlinearity", "elu", "gelu", "gelu_tanh",
-    "hard_sigmoid", "identity", "leaky_rectify", "linear", "mish", "rectify", "selu", "sigmoid", "silu", "softmax",
-    "softplus", "softsign", "swish", "tanh", "very_leaky_rectify",
+    "hard_sigmoid", "identity", "leaky_rectify", "linear", "mish", "rectify", "selu", "sigmoid", "silu",
+    "softmax", "softplus", "softsign", "swish", "tanh", "very_leaky_rectify",
 ]  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def gelu(x):
 
 
 def gelu_tanh(x):
-    """x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³))), a common stand-in for `gelu`; they differ by less than 0.001."""
+    """x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³))), within 0.001 of `gelu`."""
     return ops.gelu(x, approximate="tanh")
 
 
@@ -153,8 +153,8 @@ class LeakyRectify:
 
     References
     ----------
-    A. L. Maas, A. Y. Hannun and A. Y. Ng (2013). Rectifier nonlinearities improve neural network acoustic models.
-    ICML.
+    A. L. Maas, A. Y. Hannun and A. Y. Ng (2013). Rectifier nonlinearities improve neural network acoustic
+    models. ICML.
 
     Examples
     --------

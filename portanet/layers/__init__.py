@@ -27,7 +27,7 @@ __all__ = [
     "BaseConvLayer", "BasePoolLayer", "BatchNormLayer", "BiasLayer", "ConcatLayer", "Conv1DLayer",
     "Conv2DLayer", "DenseLayer", "DimshuffleLayer", "DropoutLayer", "ElemwiseMergeLayer", "ElemwiseSumLayer",
     "FlattenLayer", "GaussianNoiseLayer", "GlobalPoolLayer", "InputLayer", "Layer", "MaxPool1DLayer",
-    "MaxPool2DLayer", "MergeLayer", "NonlinearityLayer", "PadLayer", "Parameter", "Pool1DLayer", "Pool2DLayer",
-    "ReshapeLayer", "ScaleLayer", "batch_norm", "count_params", "get_all_layers", "get_all_params",
-    "get_output", "get_output_shape",
+    "MaxPool2DLayer", "MergeLayer", "NonlinearityLayer", "PadLayer", "Parameter", "Pool1DLayer",
+    "Pool2DLayer", "ReshapeLayer", "ScaleLayer", "batch_norm", "count_params", "get_all_layers",
+    "get_all_params", "get_output", "get_output_shape",
 ]  # fmt: skip

@@ -21,7 +21,8 @@ class BaseConvLayer(Layer):
     def __init__(self, incoming, num_filters: int, filter_size: int | Sequence[int],
                  stride: int | Sequence[int] = 1, pad: Any = 0, untie_biases: bool = False,
                  W: Any = GlorotUniform(), b: Any = Constant(0.0), nonlinearity: Any = rectify,
-                 num_groups: int = 1, dilation: int | Sequence[int] = 1, name: str | None = None):  # fmt: skip
+                 num_groups: int = 1, dilation: int | Sequence[int] = 1,
+                 name: str | None = None):  # fmt: skip
         super().__init__(incoming, name)
         spatial = spatial_sizes(self.input_shape, self.rank)
         self.num_filters = whole_number(num_filters, "num_filters")
@@ -74,8 +75,9 @@ class Conv1DLayer(BaseConvLayer):
 class Conv2DLayer(BaseConvLayer):
     """Convolution over images, ``(N, C, H, W)`` to ``(N, num_filters, rows, columns)``.
 
-    y[n, o, i, j] = nonlinearity(b[o] + Σ W[o, c, u, v] x[n, c, i s + u d - pad, j s + v d - pad]), with s the stride
-    and d the dilation. Filters are not flipped (this is cross-correlation; Lasagne flips them by default).
+    nonlinearity(b[o] + Σ W[o, c, u, v] x[n, c, i s + u d - pad, j s + v d - pad]) at place (i, j) of filter
+    o, with stride s and dilation d. Filters are not flipped: this is cross-correlation. (Lasagne flips them
+    unless told not to.)
 
     Parameters
     ----------

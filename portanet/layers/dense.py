@@ -48,7 +48,8 @@ class DenseLayer(Layer):
     """
 
     def __init__(self, incoming, num_units: int, W: Any = GlorotUniform(), b: Any = Constant(0.0),
-                 nonlinearity: Any = rectify, num_leading_axes: int = 1, name: str | None = None):  # fmt: skip
+                 nonlinearity: Any = rectify, num_leading_axes: int = 1,
+                 name: str | None = None):  # fmt: skip
         super().__init__(incoming, name)
         self.num_units = whole_number(num_units, "num_units")
         self.nonlinearity = as_nonlinearity(nonlinearity)

@@ -35,10 +35,10 @@ class ConcatLayer(MergeLayer):
         (self.axis,) = axes_of(axis, len(shapes[0]), "axis")
         rest = {shape[: self.axis] + shape[self.axis + 1 :] for shape in shapes}
         if len(rest) > 1:
-            raise ValueError(f"incomings {listed(shapes)} differ on another axis than {self.axis}, along which they "
-                             "are joined; make the other axes agree")  # fmt: skip
+            raise ValueError(f"incomings {listed(shapes)} differ on another axis than {self.axis}, "
+                             "along which they are joined; make the other axes agree")  # fmt: skip
 
-    def get_output_for(self, inputs: Any, deterministic: bool = False, **kwargs: Any) -> Any:
+    def get_output_for(self, inputs, deterministic=False, **kwargs: Any) -> Any:  # type: ignore[override]
         return ops.concat(inputs, self.axis)
 
 
@@ -71,10 +71,10 @@ class ElemwiseMergeLayer(MergeLayer):
         need_one_rank(self.input_shapes)
         for axis, sizes in enumerate(zip(*self.input_shapes, strict=True)):
             if len(set(sizes) - {1}) > 1:
-                raise ValueError(f"incomings {listed(self.input_shapes)} differ on axis {axis}; make their sizes equal, "
-                                 "or 1")  # fmt: skip
+                raise ValueError(f"incomings {listed(self.input_shapes)} differ on axis {axis}; "
+                                 "make their sizes equal, or 1")  # fmt: skip
 
-    def get_output_for(self, inputs: Any, deterministic: bool = False, **kwargs: Any) -> Any:
+    def get_output_for(self, inputs, deterministic=False, **kwargs: Any) -> Any:  # type: ignore[override]
         return reduce(self.merge_function, inputs)
 
 
@@ -104,7 +104,7 @@ class ElemwiseSumLayer(ElemwiseMergeLayer):
             raise ValueError(f"coeffs must be one number or {len(self.incomings)} of them, got {coeffs!r}")
         self.coeffs = [real_number(value, "coeffs") for value in each]
 
-    def get_output_for(self, inputs: Any, deterministic: bool = False, **kwargs: Any) -> Any:
+    def get_output_for(self, inputs, deterministic=False, **kwargs: Any) -> Any:  # type: ignore[override]
         pairs = zip(inputs, self.coeffs, strict=True)
         weighted = [tensor if factor == 1.0 else tensor * factor for tensor, factor in pairs]
         return super().get_output_for(weighted, deterministic=deterministic, **kwargs)

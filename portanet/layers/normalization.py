@@ -19,8 +19,9 @@ class BatchNormLayer(Layer):
     """gamma · (x - mean) / √(var + ε) + beta.
 
     While training, mean and variance are those of the batch (the variance divides by the number of values,
-    not one less), and the running ones move: ``running = (1 - alpha) · running + alpha · batch``. When predicting, the running
-    ones are used. They are saved with the weights, but neither trained nor regularised.
+    not one less), and the running ones move: ``running = (1 - alpha) · running + alpha · batch``. When
+    predicting, the running ones are used. They are saved with the weights, but neither trained nor
+    regularised.
 
     Parameters
     ----------
@@ -49,9 +50,9 @@ class BatchNormLayer(Layer):
     [('beta', (32,), True), ('gamma', (32,), True), ('mean', (32,), False), ('var', (32,), False)]
     """
 
-    def __init__(self, incoming, axes: str | int | Sequence[int] = "auto", epsilon: float = 1e-4, alpha: float = 0.1,
-                 beta: Any = Constant(0.0), gamma: Any = Constant(1.0), mean: Any = Constant(0.0),
-                 var: Any = Constant(1.0), name: str | None = None):  # fmt: skip
+    def __init__(self, incoming, axes: str | int | Sequence[int] = "auto", epsilon: float = 1e-4,
+                 alpha: float = 0.1, beta: Any = Constant(0.0), gamma: Any = Constant(1.0),
+                 mean: Any = Constant(0.0), var: Any = Constant(1.0), name: str | None = None):  # fmt: skip
         super().__init__(incoming, name)
         rank = len(self.input_shape)
         self.axes = resolve_shared_axes(axes, rank, "axes")

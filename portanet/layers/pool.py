@@ -20,7 +20,8 @@ class BasePoolLayer(Layer):
     rank: int
 
     def __init__(self, incoming, pool_size: int | Sequence[int], stride: int | Sequence[int] | None = None,
-                 pad: Any = 0, ignore_border: bool = True, mode: str = "max", name: str | None = None):  # fmt: skip
+                 pad: Any = 0, ignore_border: bool = True, mode: str = "max",
+                 name: str | None = None):  # fmt: skip
         super().__init__(incoming, name)
         spatial = spatial_sizes(self.input_shape, self.rank)
         self.pool_size = per_axis(pool_size, self.rank, "pool_size")

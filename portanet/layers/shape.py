@@ -98,8 +98,8 @@ class ReshapeLayer(Layer):
         want = int(np.prod([size for size in self._target[1:] if size > 0]))
         known = None not in self.input_shape[1:]
         if known and (have % want if -1 in self._target else have != want):
-            raise ValueError(f"shape {self.shape} does not fit an input {written(self.input_shape)}, which has "
-                             f"{have} values a sample")  # fmt: skip
+            raise ValueError(f"shape {self.shape} does not fit an input {written(self.input_shape)}, which "
+                             f"has {have} values a sample")  # fmt: skip
 
     def get_output_for(self, input: Any, deterministic: bool = False, **kwargs: Any) -> Any:
         return ops.reshape(input, self._target)
@@ -127,8 +127,8 @@ class PadLayer(Layer):
     (None, 3, 32, 29)
     """
 
-    def __init__(self, incoming, width: int | Sequence[int | tuple[int, int]], val: float = 0.0, batch_ndim: int = 2,
-                 name: str | None = None):  # fmt: skip
+    def __init__(self, incoming, width: int | Sequence[int | tuple[int, int]], val: float = 0.0,
+                 batch_ndim: int = 2, name: str | None = None):  # fmt: skip
         super().__init__(incoming, name)
         self.val = real_number(val, "val")
         self.batch_ndim = whole_number(batch_ndim, "batch_ndim")

@@ -1,0 +1,213 @@
+"""The training loop. It sees a `Program` and arrays; which engine runs is none of its business."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .data.batches import BatchIterator
+from .exceptions import NotFiniteLossError
+from .history import History
+from .schedules import values_for
+
+CHUNK = 100
+Arrays = dict[str, np.ndarray]
+Score = tuple[str, Callable[[Any, Any], float]]
+
+
+@dataclass
+class Data:
+    """What a run trains or validates on.
+
+    Attributes
+    ----------
+    arrays : dict of str to ndarray
+        By input name, with "target" and, where samples are weighted, "weight".
+    rows : ndarray of int
+        Which rows of them count.
+    truth : array
+        The targets as the user gave them, for custom scores.
+    """
+
+    arrays: Arrays
+    rows: np.ndarray
+    truth: Any
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass
+class Run:
+    """One call of `fit`: the program, its data, and everything that decides how it goes.
+
+    Attributes
+    ----------
+    net : object
+        Handed to hooks.
+    program : Program
+    train, valid : Data
+    epochs : int
+    hyper : callable
+        Gives ``{hyper-parameter: number, schedule or function}``, asked anew for each chunk of batches.
+    history : History
+    rng : numpy.random.Generator
+    seed : int
+        Of the noise.
+    metrics : list of str
+    batches, test_batches : BatchIterator
+    hooks : dict of str to list of callable
+    scores : dict of "train" or "valid" to list of (name, function)
+    predict : callable
+        ``predict(data)``, predictions as the user sees probabilities, for custom scores.
+    """
+
+    net: Any
+    program: Any
+    train: Data
+    valid: Data
+    epochs: int
+    hyper: Callable[[], Mapping[str, Any]]
+    history: History
+    rng: np.random.Generator
+    seed: int
+    metrics: Sequence[str]
+    batches: BatchIterator
+    test_batches: BatchIterator
+    hooks: Mapping[str, Sequence[Callable]]
+    predict: Callable[[Data], Any]
+    scores: Mapping[str, Sequence[Score]] = field(default_factory=dict)
+
+    def call(self, hook: str, **info: Any) -> None:
+        for function in self.hooks.get(hook, ()):
+            _call(function, self.net, self.history, info)
+
+
+def _call(function: Callable, net: Any, history: History, info: Mapping[str, Any]) -> None:
+    """Call a hook with what it takes: ``(net, history)``, and of `info` what its signature names."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        function(net, history, **info)
+    else:
+        names = {p.name for p in parameters}
+        function(net, history, **{key: value for key, value in info.items() if key in names})
+
+
+def train(run: Run) -> bool:
+    """Train for `run.epochs` epochs, or until a hook raises StopIteration or somebody presses Ctrl-C.
+
+    Whatever ends training, the hooks ``on_training_finished`` run and the parameters stay as they are then.
+
+    Returns
+    -------
+    bool
+        Whether it was interrupted from the keyboard.
+
+    Raises
+    ------
+    NotFiniteLossError
+        When a loss turns NaN or infinite; the program is as it was before that epoch.
+    """
+    interrupted = False
+    run.program.bind("train", run.train.arrays)
+    if len(run.valid):
+        run.program.bind("valid", run.valid.arrays)
+    try:
+        run.call("on_training_started")
+        for _ in range(run.epochs):
+            run.history.record(_epoch(run))
+            run.call("on_epoch_finished")
+    except StopIteration:
+        pass
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        for name in ("train", "batch", "valid"):
+            run.program.unbind(name)
+    try:
+        run.call("on_training_finished", interrupted=interrupted)
+    except StopIteration:
+        pass  # noqa: SIM105 - training is over already
+    return interrupted
+
+
+def _epoch(run: Run) -> dict[str, Any]:
+    started = time.perf_counter()
+    before = run.program.get_state()
+    losses, sizes = [], []
+    for name, batches, count in _chunks(run):
+        first = int(before["step"]) + len(losses)
+        epoch = len(run.history)
+        hyper = {key: values_for(spec, first, len(batches), epoch) for key, spec in run.hyper().items()}
+        found = np.asarray(run.program.train(name, batches, hyper, run.seed))
+        _need_finite(run, before, found, len(losses), hyper)
+        losses += found.tolist()
+        sizes += count
+        run.call("on_batch_finished", batch=len(losses), loss=losses[-1])
+    row = {"epoch": len(run.history) + 1, "train_loss": float(np.average(losses, weights=sizes))}
+    if len(run.valid):
+        row.update(_validate(run))
+    for part, data in (("train", run.train), ("valid", run.valid)):
+        if run.scores.get(part) and len(data):
+            prediction = run.predict(data)
+            row.update((name, float(score(data.truth, prediction))) for name, score in run.scores[part])
+    row["dur"] = time.perf_counter() - started
+    return row
+
+
+def _chunks(run: Run) -> Iterator[tuple[str, list[np.ndarray], list[int]]]:
+    """Name of a bound data set, row numbers of some batches of it, and their sizes.
+
+    One batch at a time where a hook wants to see each, else as many as may pass before a Ctrl-C is heeded.
+    """
+    batches = [run.train.rows[rows] for rows in run.batches.rows(len(run.train), run.rng)]
+    step = 1 if run.hooks.get("on_batch_finished") else CHUNK
+    for at in range(0, len(batches), step):
+        chunk = batches[at : at + step]
+        sizes = [len(rows) for rows in chunk]
+        if run.batches.transforms:
+            yield "batch", _bind_transformed(run, chunk), sizes
+        else:
+            yield "train", chunk, sizes
+
+
+def _bind_transformed(run: Run, chunk: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Transform copies of the rows of each batch, bind them together as "batch", and number their rows."""
+    parts = [_transformed(run, rows) for rows in chunk]
+    run.program.bind("batch", {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+    ends = np.cumsum([0] + [len(part["target"]) for part in parts])
+    return [np.arange(start, stop) for start, stop in zip(ends[:-1], ends[1:], strict=True)]
+
+
+def _transformed(run: Run, rows: np.ndarray) -> Arrays:
+    feeds = {name: array[rows] for name, array in run.train.arrays.items()}
+    rest = {name: feeds.pop(name) for name in ("target", "weight") if name in feeds}
+    alone = next(iter(feeds)) if len(feeds) == 1 else None
+    Xb, target = run.batches.transform(feeds if alone is None else feeds[alone], rest.pop("target"))
+    return {**(Xb if alone is None else {alone: np.asarray(Xb)}), "target": np.asarray(target), **rest}
+
+
+def _need_finite(run: Run, before: dict, losses: np.ndarray, done: int, hyper: Mapping[str, Sequence[float]]) -> None:
+    bad = np.flatnonzero(~np.isfinite(losses))
+    if not len(bad):
+        return
+    run.program.set_state(before)
+    rate = hyper.get("learning_rate", [float("nan")] * len(losses))[bad[0]]
+    raise NotFiniteLossError(
+        f"the training loss turned {losses[bad[0]]} in epoch {len(run.history) + 1}, batch {done + bad[0] + 1}, at "
+        f"learning rate {rate:g}; the net is as it was before that epoch. Try a learning rate ten times smaller, "
+        "total_norm_constraint=5 to clip gradients, or inputs scaled to about -1 to 1"
+    )
+
+
+def _validate(run: Run) -> dict[str, float]:
+    batches = [run.valid.rows[rows] for rows in run.test_batches.rows(len(run.valid))]
+    scores = np.asarray(run.program.evaluate("valid", batches))
+    means = np.average(scores, axis=0, weights=[len(rows) for rows in batches])
+    names = ["valid_loss", *(f"valid_{name}" for name in run.metrics)]
+    return dict(zip(names, map(float, means), strict=True))
