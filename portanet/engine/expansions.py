@@ -5,6 +5,7 @@ An adapter that has a fused kernel overrides the expansion; both pass the same t
 
 import math
 
+from .operators.elementwise import need_float
 from .operators.reductions import reduced_axes
 from .operators.registry import complete, lookup, operator
 from .shapes import ShapeError, normalize_axis, product, show
@@ -13,12 +14,17 @@ from .tracing import Tracer, call, tracing
 EXPANSIONS = {}
 
 
-def composite(name, inputs, attrs=None, static=(), elementwise=False):
-    """Register ``expand(attrs, *tensors)`` as the meaning of operator `name`; types follow from it."""
+def composite(name, inputs, attrs=None, static=(), elementwise=False, integers=False):
+    """Register ``expand(attrs, *tensors)`` as the meaning of operator `name`; types follow from it.
+
+    Unless it is for `integers` too, the first operand must be a float: constants would lose their fractions.
+    """
 
     def register(expand):
         @operator(name, inputs, attrs, static, elementwise, composite=True)
         def infer(given, *kinds):
+            if not integers:
+                need_float(kinds[0], inputs.split()[0].rstrip("*"))
             tracer = Tracer(name, next(k.dtype for k in kinds if k is not None))
             with tracing(tracer):
                 results = expand(given, *_operands(tracer, kinds))
@@ -91,7 +97,7 @@ def leaky_relu(attrs, x):
     return call("Where", call("Less", x, 0.0), x * attrs["alpha"], x)
 
 
-@composite("PRelu", "X slope", elementwise=True)
+@composite("PRelu", "X slope", elementwise=True, integers=True)
 def prelu(attrs, x, slope):
     return call("Where", call("Less", x, 0.0), x * slope, x)
 
@@ -126,7 +132,7 @@ def hard_swish(attrs, x):
     return x * call("Clip", x / 6.0 + 0.5, min=0.0, max=1.0)
 
 
-@composite("Softsign", "X", elementwise=True)
+@composite("Softsign", "input", elementwise=True)
 def softsign(attrs, x):
     return x / (abs(x) + 1.0)
 
@@ -151,7 +157,7 @@ def _fold(op, tensors):
     return total
 
 
-@composite("Sum", "data*", elementwise=True)
+@composite("Sum", "data*", elementwise=True, integers=True)
 def sum_(attrs, *tensors):
     return call("Identity", tensors[0]) if len(tensors) == 1 else _fold("Add", tensors)
 
@@ -168,7 +174,7 @@ def _reduce(op, attrs, x):
     return call(op, x, **attrs)
 
 
-@composite("ReduceL1", "data", REDUCTION, static=("axes",))
+@composite("ReduceL1", "data", REDUCTION, static=("axes",), integers=True)
 def reduce_l1(attrs, x):
     return _reduce("ReduceSum", attrs, abs(x))
 
@@ -178,7 +184,7 @@ def reduce_l2(attrs, x):
     return call("Sqrt", _reduce("ReduceSum", attrs, x * x))
 
 
-@composite("ReduceSumSquare", "data", REDUCTION, static=("axes",))
+@composite("ReduceSumSquare", "data", REDUCTION, static=("axes",), integers=True)
 def reduce_sum_square(attrs, x):
     return _reduce("ReduceSum", attrs, x * x)
 
@@ -225,6 +231,7 @@ def _pick(log_prob, target):
 
 @composite("NegativeLogLikelihoodLoss", "input target weight?", LOSS)
 def negative_log_likelihood(attrs, log_prob, target, weight):
+    """`weight`, one for each class, is taken as given: no gradient flows to it."""
     if attrs["reduction"] not in ("mean", "sum", "none"):
         raise ShapeError("unknown reduction %r; allowed: mean, sum, none" % attrs["reduction"])
     if target.shape != log_prob.shape[:1] + log_prob.shape[2:]:
@@ -235,7 +242,7 @@ def negative_log_likelihood(attrs, log_prob, target, weight):
         target = call("Where", ignored, call("Sub", target, target), target)
         factor = call("Cast", call("Not", ignored), to=log_prob.dtype)
     if weight is not None:
-        own = call("Gather", weight, target, axis=0)
+        own = call("Gather", call("StopGradient", weight), target, axis=0)
         factor = own if factor is None else own * factor
     loss = -_pick(log_prob, target)
     if factor is not None:
@@ -272,7 +279,10 @@ def _along_channels(vector, rank):
 @composite("BatchNormalization", "X scale B input_mean input_var",
            {"epsilon": 1e-5, "momentum": 0.9, "training_mode": 0})  # fmt: skip
 def batch_normalization(attrs, x, scale, bias, mean, var):
-    """``running = momentum * running + (1 - momentum) * batch``, with the biased batch variance."""
+    """``running = momentum * running + (1 - momentum) * batch``, with the biased batch variance.
+
+    No gradient flows through the new running statistics.
+    """
     running_mean, running_var = mean, var
     if attrs["training_mode"]:
         axes = [axis for axis in range(x.ndim) if axis != 1]
@@ -285,9 +295,9 @@ def batch_normalization(attrs, x, scale, bias, mean, var):
         running_var = running_var * share + var * (1.0 - share)
     else:
         centred = x - _along_channels(mean, x.ndim)
-        running_mean, running_var = call("Identity", mean), call("Identity", var)
     factor = scale / call("Sqrt", var + attrs["epsilon"])
-    return centred * _along_channels(factor, x.ndim) + _along_channels(bias, x.ndim), running_mean, running_var
+    y = centred * _along_channels(factor, x.ndim) + _along_channels(bias, x.ndim)
+    return y, call("StopGradient", running_mean), call("StopGradient", running_var)
 
 
 @composite("LayerNormalization", "X Scale B?", {"axis": -1, "epsilon": 1e-5, "stash_type": 1})
@@ -300,7 +310,7 @@ def layer_normalization(attrs, x, scale, bias):
     return y if bias is None else y + bias, mean, inverse
 
 
-@composite("Flatten", "input", {"axis": 1})
+@composite("Flatten", "input", {"axis": 1}, integers=True)
 def flatten(attrs, x):
     axis = attrs["axis"] if attrs["axis"] >= 0 else attrs["axis"] + x.ndim
     if not 0 <= axis <= x.ndim:
@@ -317,6 +327,6 @@ def global_average_pool(attrs, x):
     return call("ReduceMean", x, axes=list(range(2, x.ndim)), keepdims=1)
 
 
-@composite("GlobalMaxPool", "X")
+@composite("GlobalMaxPool", "X", integers=True)
 def global_max_pool(attrs, x):
     return call("ReduceMax", x, axes=list(range(2, x.ndim)), keepdims=1)

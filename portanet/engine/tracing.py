@@ -6,6 +6,8 @@ import numpy as np
 
 from .graph import Graph, GraphError, Node, TensorType
 
+INTEGERS = ("int32", "int64", "uint8")
+
 
 class Expression:
     """Python's arithmetic on anything that a tracer can turn into a tensor."""
@@ -45,6 +47,9 @@ class Expression:
 
     def __matmul__(self, other):
         return call("MatMul", self, other)
+
+    def __rmatmul__(self, other):
+        return call("MatMul", other, self)
 
     def __neg__(self):
         return call("Neg", self)
@@ -146,6 +151,8 @@ class Tracer:
     def constant(self, value, dtype=None):
         """An array or number that is part of the graph."""
         array = np.asarray(value)
+        if dtype in INTEGERS and array.dtype.kind == "f" and (array != np.floor(array)).any():
+            raise GraphError("%s meets a tensor of %s; cast one explicitly" % (value, dtype), self.layer)
         if dtype is None:
             dtype = self.floatX if array.dtype.kind == "f" else {"i": "int32", "u": "int32"}.get(array.dtype.kind)
         array = np.array(array, dtype=dtype)

@@ -13,12 +13,9 @@ from ..expansions import EXPANSIONS, expand
 from ..kernels import FORWARD
 from ..kernels.random import Source
 from ..kernels.tape import Tape
+from ..kernels.update import FlatArrays, Updater
 from ..plan import EVALUATE, OUTPUTS, PREDICT, TRAIN
 from ..program import Backend, Program
-from ..shapes import product
-
-UPDATE_BLOCK = 1 << 20
-IN_PLACE = ("Add", "Sub", "Mul", "Div", "Sqrt", "Max", "Min")
 
 
 def backend():
@@ -174,7 +171,7 @@ class NumpyProgram(Program):
     def _run(self, role, arrays, roles):
         with self._lock:
             feeds = self._everything()
-            feeds.update({key: _as_dtype(array, self._dtype(key)) for key, array in arrays.items()})
+            feeds.update({key: np.asarray(array, dtype=self._dtype(key)) for key, array in arrays.items()})
             results = self._tape(role).run(feeds)
             return [np.array(results[role], order="C") for role in roles]
 
@@ -194,15 +191,16 @@ class NumpyProgram(Program):
 
     def set_state(self, state):
         with self._lock:
-            self._parameters.set(state["parameters"], "parameter")
+            for name, view in self._parameters.views.items():
+                _copy_into(view, state["parameters"], name, "parameter")
             for name, array in self._running.items():
                 _copy_into(array, state["running"], name, "running statistic")
             if self._update is not None:
                 for slot, flat in self._update.slots.items():
+                    flat.flat.fill(self.plan.update.slots[slot])
                     if slot in state.get("slots", {}):
-                        flat.set(state["slots"][slot], "slot '%s' of" % slot)
-                    else:
-                        flat.flat.fill(self.plan.update.slots[slot])
+                        for name, view in flat.views.items():
+                            _copy_into(view, state["slots"][slot], name, "slot '%s' of" % slot)
             self.step = int(state.get("step", 0))
 
     def close(self):
@@ -224,77 +222,3 @@ def _copy_into(array, source, name, what):
         raise ValueError("%s '%s' has shape %s, the state holds %s" % (
             what, name, array.shape, np.shape(source[name])))  # fmt: skip
     array[...] = source[name]
-
-
-class FlatArrays:
-    """Named arrays that are views into one flat buffer."""
-
-    def __init__(self, xp, shapes, dtype):
-        sizes = {name: product(shape) for name, shape in shapes.items()}
-        self.flat, self.views, at = xp.zeros(sum(sizes.values()), dtype), {}, 0
-        for name, shape in shapes.items():
-            self.views[name] = self.flat[at : at + sizes[name]].reshape(shape)
-            at += sizes[name]
-
-    def copy(self):
-        return {name: view.copy() for name, view in self.views.items()}
-
-    def set(self, arrays, what):
-        for name, view in self.views.items():
-            _copy_into(view, arrays, name, what)
-
-
-class Updater:
-    """The update rule over the flat buffers, or over each parameter where the rule is not elementwise."""
-
-    def __init__(self, xp, update, parameters, gradients):
-        self.update, self.parameters, self.gradients, self.xp = update, parameters, gradients, xp
-        shapes = {name: view.shape for name, view in parameters.views.items()}
-        self.slots = {slot: FlatArrays(xp, shapes, parameters.flat.dtype) for slot in update.slots}
-        self._clip = None if update.gradient is None else Tape(xp, expand(update.gradient, FORWARD))
-        self._tapes = {key: Tape(xp, expand(graph, FORWARD)) for key, graph in update.graphs.items()}
-        self._overwriting = {key: _overwriting(tape) for key, tape in self._tapes.items()}
-
-    def apply(self, hyper, step):
-        dtype = self.parameters.flat.dtype
-        scalars = {"hyper:" + name: np.asarray(value, dtype) for name, value in hyper.items()}
-        scalars["step"] = np.asarray(step, dtype)
-        if self._clip is not None:
-            clipped = self._clip.run({"grad": self.gradients.flat})["grad"]
-            if clipped is not self.gradients.flat:
-                self.xp.copyto(self.gradients.flat, clipped)
-        if self.update.elementwise:
-            for start in range(0, self.parameters.flat.size, UPDATE_BLOCK):
-                block = slice(start, start + UPDATE_BLOCK)
-                self._apply("*", scalars, lambda arrays: arrays.flat[block])  # noqa: B023
-        else:
-            for name in self._tapes:
-                self._apply(name, scalars, lambda arrays: arrays.views[name])  # noqa: B023
-
-    def _apply(self, key, scalars, part):
-        tape = self._tapes[key]
-        own = {"param": part(self.parameters)}
-        own.update(("slot:" + slot, part(arrays)) for slot, arrays in self.slots.items())
-        for role, cell in self._overwriting[key].items():
-            cell.alias = own[role]
-        results = tape.run(dict(own, grad=part(self.gradients), **scalars))
-        for role, array in own.items():
-            if results[role] is not array:
-                self.xp.copyto(array, results[role])
-
-
-def _overwriting(tape):
-    """Roles whose new value may be written over the old one: made by a plain ufunc after the old one's last use."""
-    graph, found = tape.graph, {}
-    for role, name in graph.outputs.items():
-        makers = [place for place, node in enumerate(graph.nodes) if name in node.outputs]
-        if not makers or role not in graph.inputs:
-            continue
-        at = makers[0]
-        later = any(role in node.inputs for node in graph.nodes[at + 1 :])
-        others = [other for other, made in graph.outputs.items() if made == name and other != role]
-        full = graph.types[name] == graph.inputs[role]
-        kept = role in graph.outputs.values()
-        if graph.nodes[at].op in IN_PLACE and full and not (later or others or kept):
-            found[role] = tape.cells[at]
-    return found

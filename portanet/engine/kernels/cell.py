@@ -50,6 +50,8 @@ class Cell:
         numpy or cupy.
     op, attrs, layer
         The node's, attributes completed with their defaults.
+    kinds : list of TensorType or None
+        Of the node's operands; the batch axis is a symbol.
     needs : tuple of bool
         Which inputs want a gradient.
     targets : list
@@ -59,8 +61,8 @@ class Cell:
     source : Source of random numbers
     """
 
-    def __init__(self, xp, op, attrs, layer=None):
-        self.xp, self.op, self.attrs, self.layer = xp, op, attrs, layer
+    def __init__(self, xp, op, attrs, layer=None, kinds=()):
+        self.xp, self.op, self.attrs, self.layer, self.kinds = xp, op, attrs, layer, kinds
         self.needs, self.targets, self.source, self.alias = (), [], None, None
         self._bases, self._views = {}, {}
 

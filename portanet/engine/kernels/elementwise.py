@@ -1,5 +1,6 @@
 """Place by place, with broadcasting."""
 
+import functools
 import math
 
 import numpy as np
@@ -19,20 +20,19 @@ def unbroadcast(xp, grad, shape):
 
 def result_buffer(cell, key, dtype, *operands):
     """A buffer for the broadcast result of `operands`, laid out like the first that has its full shape."""
-    shape = broadcast([x.shape for x in operands])
+    shape = broadcast(tuple([x.shape for x in operands]))
     for x in operands:
         if x.shape == shape:
             return cell.like(key, x, dtype)
     return cell.empty(key, shape, dtype)
 
 
+@functools.lru_cache(maxsize=4096)
 def broadcast(shapes):
     """Shape that the given ones broadcast to, all numbers."""
-    first = shapes[0]
-    for shape in shapes[1:]:
-        if shape != first:
-            return np.broadcast(*[np.broadcast_to(np.empty(()), shape) for shape in shapes]).shape
-    return first
+    rank = max(len(shape) for shape in shapes)
+    full = [(1,) * (rank - len(shape)) + shape for shape in shapes]
+    return tuple([next((size for size in sizes if size != 1), 1) for sizes in zip(*full)])
 
 
 def _register_ufunc(op, function, derivative=None):
@@ -57,7 +57,7 @@ _register_ufunc("Neg", "negative", lambda xp, g, x, y: -g)
 _register_ufunc("Sign", "sign")
 _register_ufunc("Sin", "sin", lambda xp, g, x, y: g * xp.cos(x))
 _register_ufunc("Sqrt", "sqrt", lambda xp, g, x, y: g / (y + y))
-_register_ufunc("Tanh", "tanh", lambda xp, g, x, y: g * (1 - y * y))
+_register_ufunc("Tanh", "tanh", lambda xp, g, x, y: g - g * y * y)
 
 
 @forward("Reciprocal")
@@ -94,7 +94,7 @@ def sigmoid(cell, x):
 
 @backward("Sigmoid")
 def sigmoid_backward(cell, grad, inputs, y):
-    return (grad * (y * (1 - y)),)
+    return (grad * (y - y * y),)
 
 
 @forward("Softplus")
@@ -108,17 +108,7 @@ def softplus_backward(cell, grad, inputs, y):
     return (grad * (half * cell.xp.tanh(half * inputs[0]) + half),)
 
 
-def _chebyshev_erfc(xp, z):
-    """erfc(z) for z >= 0 in double precision: exp(-z*z) times a Chebyshev series in (2 - t) / (2 + t)."""
-    t = 2 / (2 + z)
-    ty = 4 * t - 2
-    d = dd = xp.zeros_like(z)
-    for c in _ERFC[:0:-1]:
-        d, dd = ty * d - dd + c, d
-    return t * xp.exp(-z * z + 0.5 * (_ERFC[0] + ty * d) - dd)
-
-
-def _erfc_coefficients(count=40):
+def _erfc_coefficients(count=28):
     """Chebyshev coefficients of log(erfc(z) exp(z*z) / t), t = 2 / (2 + z), from the standard library's erfc."""
     nodes = [math.cos(math.pi * (k + 0.5) / 64) for k in range(64)]
     values = []
@@ -140,12 +130,36 @@ def _scaled_tail(z):
 
 
 _ERFC = _erfc_coefficients()
+_ERF = [2 / math.sqrt(math.pi) * (-1) ** n / (math.factorial(n) * (2 * n + 1)) for n in range(19)]
+
+
+def _erfc(xp, z):
+    """erfc(z) for z >= 1: exp(-z*z) times a Chebyshev series in (2 - t) / (2 + t)."""
+    t = 2 / (2 + z)
+    ty = 4 * t - 2
+    d = dd = xp.zeros_like(z)
+    for c in _ERFC[:0:-1]:
+        d, dd = ty * d - dd + c, d
+    return t * xp.exp(-z * z + 0.5 * (_ERFC[0] + ty * d) - dd)
 
 
 @forward("Erf")
 def erf(cell, x):
-    z = cell.xp.absolute(x).astype(np.float64)
-    return (cell.xp.sign(x) * (1 - _chebyshev_erfc(cell.xp, z))).astype(x.dtype)
+    """By its Taylor series up to 1, where that keeps every digit, and 1 - erfc beyond; in double precision."""
+    xp, double = cell.xp, np.dtype(np.float64)
+    z = xp.absolute(x, out=cell.like("z", x, double))
+    square = xp.minimum(z, 1.0, out=cell.like("square", x, double))
+    square *= square
+    total = cell.like("total", x, double)
+    total.fill(_ERF[-1])
+    for c in _ERF[-2::-1]:
+        total *= square
+        total += c
+    total *= z
+    far = z > 1.0
+    if far.any():
+        total[far] = 1.0 - _erfc(xp, z[far])
+    return xp.copysign(total, x, out=cell.like("y", x), casting="same_kind")
 
 
 @backward("Erf")
@@ -204,12 +218,13 @@ def div_backward(cell, grad, inputs, y):
 def pow_(cell, a, b):
     if b.ndim == 0 and b == 2:
         return cell.xp.multiply(a, a, out=cell.like("y", a))
-    return cell.xp.power(a, b).astype(a.dtype, copy=False)
+    return cell.xp.asarray(cell.xp.power(a, b)).astype(a.dtype, copy=False)
 
 
 @backward("Pow")
 def pow_backward(cell, grad, inputs, y):
-    xp, (a, b) = cell.xp, inputs
+    xp, a = cell.xp, inputs[0]
+    b = inputs[1].astype(a.dtype)
 
     def base():
         if b.ndim == 0 and b == 2:
@@ -235,6 +250,8 @@ def min_(cell, *xs):
 def _variadic(cell, function, xs):
     if len(xs) == 1:
         return xs[0]
+    if len(xs) > 2:
+        cell.alias = None  # the third operand may be what the result would overwrite
     y = function(xs[0], xs[1], out=result_buffer(cell, "y", xs[0].dtype, *xs))
     for x in xs[2:]:
         function(y, x, out=y)

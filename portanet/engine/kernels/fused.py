@@ -49,7 +49,7 @@ def log_softmax_backward(cell, grad, inputs, y):
 def _mask(cell, shape):
     """Boolean mask, true where a value is kept, from 16-bit draws."""
     size = int(np.prod(shape))
-    threshold = np.uint16(min(int(round(cell.attrs["ratio"] * 65536)), 65535))
+    threshold = np.uint16(min(round(cell.attrs["ratio"] * 65536), 65535))
     kept = cell.xp.asarray(cell.source.uint16(size)) >= threshold
     return kept.reshape(shape)
 
@@ -103,6 +103,8 @@ def batch_normalization(cell, x, scale, bias, mean, var):
 
 @backward("BatchNormalization")
 def batch_normalization_backward(cell, grads, inputs, outputs):
+    if grads[0] is None:
+        return [None] * 5
     xp, grad, (x, scale) = cell.xp, grads[0], inputs[:2]
     shape, normal = _channel_shape(x), cell.like("normal", x)
     axes = tuple(axis for axis in range(x.ndim) if axis != 1)
@@ -111,7 +113,14 @@ def batch_normalization_backward(cell, grads, inputs, outputs):
     d_scale = xp.add.reduce(scratch, axis=axes)
     factor = scale * cell.inverse
     if not cell.attrs["training_mode"]:
-        return [xp.multiply(grad, factor.reshape(shape), out=scratch), d_scale, d_bias, None, None]
+        d_var = d_scale * scale * cell.inverse * cell.inverse * x.dtype.type(-0.5)
+        return [
+            xp.multiply(grad, factor.reshape(shape), out=scratch),
+            d_scale,
+            d_bias,
+            -d_bias * factor,
+            d_var,
+        ]
     count = x.dtype.type(x.size // x.shape[1])
     dx = xp.multiply(normal, (-d_scale / count).reshape(shape), out=scratch)
     dx += grad
@@ -121,8 +130,22 @@ def batch_normalization_backward(cell, grads, inputs, outputs):
 
 
 def _places(x):
-    """(N, C, ...) as rows of classes, a view where memory allows: ``(N, ..., C)``."""
-    return np.moveaxis(x, 1, -1)
+    """(N, C, ...) as rows of classes, a view: ``(N, ..., C)``."""
+    return x if x.ndim == 2 else np.moveaxis(x, 1, -1)
+
+
+def _channels(rows):
+    """The way back: (N, ..., C) as (N, C, ...)."""
+    return rows if rows.ndim == 2 else np.moveaxis(rows, -1, 1)
+
+
+def _own_places(cell, shape):
+    """Row numbers that, with the labels, index the entry of each place's own class."""
+    known = cell.places.get(shape) if hasattr(cell, "places") else None
+    if known is None:
+        known = tuple(cell.xp.ogrid[tuple([slice(size) for size in shape])])
+        cell.places = {shape: known}
+    return known
 
 
 @forward("SoftmaxCrossEntropyLoss")
@@ -138,7 +161,7 @@ def softmax_cross_entropy(cell, scores, labels, weights=None):
     if weights is not None:
         own = weights[index]
         cell.factor = own if cell.factor is None else own * cell.factor
-    cell.index = tuple(np.ogrid[tuple(slice(size) for size in labels.shape)]) + (index,)
+    cell.index = _own_places(cell, labels.shape) + (index,)
     loss = -log_prob[cell.index]
     if cell.factor is not None:
         loss *= cell.factor
@@ -147,7 +170,7 @@ def softmax_cross_entropy(cell, scores, labels, weights=None):
         if attrs["reduction"] == "mean":
             cell.divisor = scores.dtype.type(labels.size) if cell.factor is None else cell.factor.sum()
         loss = xp.asarray(loss.sum() / cell.divisor, dtype=scores.dtype)
-    return loss, np.moveaxis(log_prob, -1, 1)
+    return loss, _channels(log_prob)
 
 
 def _log_softmax_rows(cell, scores):
@@ -177,4 +200,4 @@ def softmax_cross_entropy_backward(cell, grads, inputs, outputs):
     if grads[1] is not None:
         pulled = _places(grads[1])
         dx += pulled - cell.softmax * xp.add.reduce(pulled, axis=-1, keepdims=True)
-    return [np.moveaxis(dx, -1, 1), None, None]
+    return [_channels(dx), None, None]

@@ -10,9 +10,25 @@ REDUCE = {"ReduceSum": "add", "ReduceMax": "maximum", "ReduceMin": "minimum", "R
 
 @forward(*REDUCE)
 def reduce(cell, x):
-    axes = reduced_axes(cell.attrs, x.ndim)
-    function = getattr(cell.xp, REDUCE[cell.op])
-    return cell.xp.asarray(function.reduce(x, axis=axes, keepdims=bool(cell.attrs["keepdims"]), dtype=x.dtype))
+    axes, keepdims = reduced_axes(cell.attrs, x.ndim), bool(cell.attrs["keepdims"])
+    function, start = getattr(cell.xp, REDUCE[cell.op]), {}
+    if x.size == 0 and cell.op in ("ReduceMax", "ReduceMin"):
+        start["initial"] = lowest(x.dtype) if cell.op == "ReduceMax" else highest(x.dtype)
+    return cell.xp.asarray(function.reduce(x, axis=axes, keepdims=keepdims, dtype=x.dtype, **start))
+
+
+def lowest(dtype):
+    """What a maximum starts from."""
+    if dtype.kind == "f":
+        return -np.inf
+    return False if dtype.kind == "b" else np.iinfo(dtype).min
+
+
+def highest(dtype):
+    """What a minimum starts from."""
+    if dtype.kind == "f":
+        return np.inf
+    return True if dtype.kind == "b" else np.iinfo(dtype).max
 
 
 @forward("ReduceMean")

@@ -4,6 +4,7 @@ import numpy as np
 
 from ..operators.shaping import pad_widths, slice_ranges, squeezed_axes
 from .cell import backward, forward
+from .elementwise import unbroadcast
 
 
 @forward("Reshape")
@@ -93,6 +94,9 @@ def _fold_back(cell, grad, axis, before, after, size):
     if cell.attrs["mode"] == "edge":
         inner[0] += head.sum(axis=0)
         inner[-1] += tail.sum(axis=0)
+    elif cell.attrs["mode"] == "wrap":
+        inner[size - before :] += head
+        inner[:after] += tail
     else:
         inner[1 : before + 1] += head[::-1]
         inner[size - 1 - after : size - 1] += tail[::-1]
@@ -101,7 +105,8 @@ def _fold_back(cell, grad, axis, before, after, size):
 
 @forward("Squeeze")
 def squeeze(cell, x):
-    return x.reshape([size for axis, size in enumerate(x.shape) if axis not in squeezed_axes(cell.attrs, x.shape)])
+    axes = squeezed_axes(cell.attrs, cell.kinds[0].shape)  # a batch that happens to be of one stays
+    return x.reshape([size for axis, size in enumerate(x.shape) if axis not in axes])
 
 
 @forward("Unsqueeze")
@@ -121,8 +126,6 @@ def expand(cell, x):
 
 @backward("Expand")
 def expand_backward(cell, grad, inputs, y):
-    from .elementwise import unbroadcast
-
     return (unbroadcast(cell.xp, grad, inputs[0].shape),)
 
 
@@ -135,7 +138,7 @@ def gather(cell, x, indices):
 def gather_backward(cell, grad, inputs, y):
     x, indices = inputs
     axis = cell.attrs["axis"] % x.ndim
-    whole = cell.like("dx", x)
+    whole = cell.target(0, "dx", x.shape, x.dtype)
     whole.fill(0)
     front = np.moveaxis(whole, axis, 0)
     flat = indices.reshape(-1) % x.shape[axis]

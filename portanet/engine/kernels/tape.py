@@ -1,7 +1,9 @@
 """A graph made ready to run: its nodes in order, each with its kernel and cell; backwards for gradients."""
 
+import numpy as np
+
 from ..graph import GraphError
-from ..operators import complete
+from ..operators import complete, infer
 from .cell import BACKWARD, FORWARD, Cell
 
 
@@ -45,12 +47,17 @@ class Tape:
     def _step(self, node, source):
         if node.op not in FORWARD:
             raise GraphError("NumPy has no kernel for this operator", node.layer, node.op)
-        cell = Cell(self.xp, node.op, complete(node.op, node.attrs, node.layer), node.layer)
+        kinds = [self.graph.types.get(name) for name in node.inputs]
+        cell = Cell(self.xp, node.op, complete(node.op, node.attrs, node.layer), node.layer, kinds)
         cell.source = source
         ins = [self._at[name] if name else None for name in node.inputs]
         while ins and ins[-1] is None:
             ins.pop()
-        return FORWARD[node.op], cell, ins, [self._place(name) for name in node.outputs]
+        outs = [self._place(name) for name in node.outputs]
+        for _ in infer(node.op, kinds, node.attrs, node.layer)[len(outs) :]:
+            outs.append(len(self._values))
+            self._values.append(None)
+        return FORWARD[node.op], cell, ins, outs
 
     def _plan_reverse(self, wanted, loss):
         """Choose the nodes between the wanted inputs and the loss, and which gradients each must make."""
@@ -80,40 +87,57 @@ class Tape:
         return [cell for _, cell, _, _ in self._steps]
 
     def run(self, feeds):
-        """Compute every value; returns the results by role, in buffers that the next run overwrites."""
+        """Compute every value; returns the results by role, in buffers that the next run overwrites.
+
+        Overflow and division by zero give infinities and NaN, without warnings, as on every other engine.
+
+        Raises
+        ------
+        GraphError
+            When an index is out of range; names the layer.
+        """
         values = self._values
         for name, array in feeds.items():
             at = self._at.get(name)
             if at is not None:
                 values[at] = array
-        for function, cell, ins, outs in self._steps:
-            result = function(cell, *[None if i is None else values[i] for i in ins])
-            if len(outs) == 1:
-                values[outs[0]] = result[0] if type(result) is tuple else result
-            else:
-                for at, value in zip(outs, result):
-                    values[at] = value
+        try:
+            with np.errstate(all="ignore"):
+                for function, cell, ins, outs in self._steps:
+                    result = function(cell, *[None if i is None else values[i] for i in ins])
+                    if len(outs) == 1:
+                        values[outs[0]] = result
+                    else:
+                        for at, value in zip(outs, result):
+                            values[at] = value
+        except IndexError as error:
+            raise GraphError(str(error), cell.layer, cell.op)
         return {role: values[at] for role, at in self.outputs.items()}
 
     def pull(self):
         """After `run`: write the gradient of the loss into the wanted arrays."""
-        values = self._values
-        grads = [None] * len(values)
-        grads[self._loss] = self.xp.ones((), values[self._loss].dtype)
-        for function, cell, ins, outs in self._reverse:
-            inputs = [None if i is None else values[i] for i in ins]
-            if len(outs) == 1:
-                if grads[outs[0]] is None:
-                    continue
-                made = function(cell, grads[outs[0]], inputs, values[outs[0]])
-            else:
-                made = function(cell, [grads[at] for at in outs], inputs, [values[at] for at in outs])
-            for at, need, grad in zip(ins, cell.needs, made):
-                if need and grad is not None:
-                    grads[at] = grad if grads[at] is None else grads[at] + grad
+        grads = [None] * len(self._values)
+        grads[self._loss] = self.xp.ones((), self._values[self._loss].dtype)
+        with np.errstate(all="ignore"):
+            self._pull(grads)
         for at, target in self._wanted:
             grad = grads[at]
             if grad is None:
                 target.fill(0)
             elif grad is not target:
                 self.xp.copyto(target, grad)
+
+    def _pull(self, grads):
+        values = self._values
+        for function, cell, ins, outs in self._reverse:
+            pulled = [grads[at] for at in outs]
+            if all(grad is None for grad in pulled):
+                continue
+            inputs = [None if i is None else values[i] for i in ins]
+            if len(outs) == 1:
+                made = function(cell, pulled[0], inputs, values[outs[0]])
+            else:
+                made = function(cell, pulled, inputs, [values[at] for at in outs])
+            for at, need, grad in zip(ins, cell.needs, made):
+                if need and grad is not None:
+                    grads[at] = grad if grads[at] is None else grads[at] + grad

@@ -2,8 +2,8 @@
 
 Shapes are channels-first everywhere, but the arrays made here lie in memory as (C, H, W, N), batch innermost: then
 a window's shifted slices are long contiguous runs, the column matrix of a convolution feeds one large matrix product
-whose result already has that order, and pooling is a maximum of slices at full vector width. NumPy's elementwise functions
-keep the order, so a stack of convolutions never transposes.
+whose result already has that order, and pooling is a maximum of slices at full vector width. NumPy's elementwise
+functions keep the order, so a stack of convolutions never transposes.
 """
 
 import itertools
@@ -12,6 +12,7 @@ import numpy as np
 
 from ..operators.windows import Window, conv_window, transposed_window
 from .cell import backward, forward, memory_order
+from .reductions import lowest
 
 COLUMN_BYTES = 1 << 20
 
@@ -238,10 +239,6 @@ def _pool_geometry(cell, x):
     return window, sizes, tuple(pads)
 
 
-def _lowest(dtype):
-    return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
-
-
 def _pool_source(cell, x, pads, value):
     """(C, spatial..., N): a view in whatever order `x` lies, padded only where a window needs it."""
     view = batch_last(x)
@@ -251,7 +248,7 @@ def _pool_source(cell, x, pads, value):
 @forward("MaxPool")
 def max_pool(cell, x):
     window, sizes, pads = _pool_geometry(cell, x)
-    source = _pool_source(cell, x, pads, _lowest(x.dtype))
+    source = _pool_source(cell, x, pads, lowest(x.dtype))
     y = cell.empty("y", source.shape[:1] + sizes + source.shape[-1:], x.dtype, tuple(memory_order(source)))
     for place, cut in Shifts(window, sizes):
         if any(place):
@@ -266,7 +263,7 @@ def max_pool_backward(cell, grad, inputs, output):
     """The first of the largest in each window takes the gradient."""
     xp, x = cell.xp, inputs[0]
     window, sizes, pads = _pool_geometry(cell, x)
-    source, y, pulled = _pool_source(cell, x, pads, _lowest(x.dtype)), batch_last(output), batch_last(grad)
+    source, y, pulled = _pool_source(cell, x, pads, lowest(x.dtype)), batch_last(output), batch_last(grad)
     order = tuple(memory_order(source))
     dx = cell.empty("dx", source.shape, x.dtype, order)
     dx.fill(0)

@@ -7,9 +7,9 @@ Two tiers: *primitives*, which every adapter implements, and *composites*, which
 (`portanet/engine/expansions.py`) unless an adapter has something better.
 """
 
-from .registry import REGISTRY, REQUIRED, Operator, complete, infer, lookup, operator
-from . import elementwise, matrix, random, reductions, shaping, windows
 from .. import expansions
+from . import elementwise, matrix, random, reductions, shaping, windows
+from .registry import REGISTRY, REQUIRED, Operator, complete, infer, lookup, operator
 
 __all__ = [
     "REGISTRY", "REQUIRED", "Operator", "complete", "elementwise", "expansions", "infer", "lookup", "matrix",

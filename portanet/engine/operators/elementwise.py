@@ -9,6 +9,7 @@ UNARY = ("Abs", "Ceil", "Cos", "Erf", "Exp", "Floor", "Log", "Neg", "Reciprocal"
 ARITHMETIC = ("Add", "Sub", "Mul", "Div")
 COMPARISONS = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 ON_INTEGERS = ("Abs", "Neg", "Relu", "Sign")
+CALLED_INPUT = ("Cos", "Erf", "Exp", "Log", "Sign", "Sin", "Tanh")
 
 
 def need_same_dtype(*types):
@@ -23,6 +24,12 @@ def need_float(kind, name="X"):
         raise ShapeError("operand %s must be a float type, got %s" % (name, kind.dtype))
 
 
+def need_number(*types):
+    for kind in types:
+        if kind.dtype == "bool":
+            raise ShapeError("operands must be numbers, got bool; cast them")
+
+
 def need_bool(*types):
     for kind in types:
         if kind.dtype != "bool":
@@ -30,10 +37,14 @@ def need_bool(*types):
 
 
 def _register_unary(name):
-    @operator(name, "X", elementwise=True)
+    operand = "input" if name in CALLED_INPUT else "X"
+
+    @operator(name, operand, elementwise=True)
     def infer(attrs, x):
-        if name not in ON_INTEGERS:
-            need_float(x)
+        if name in ON_INTEGERS:
+            need_number(x)
+        else:
+            need_float(x, operand)
         return x
 
 
@@ -45,6 +56,8 @@ def _register_binary(name, result_dtype=None):
     @operator(name, "A B", elementwise=True)
     def infer(attrs, a, b):
         dtype = need_same_dtype(a, b)
+        if name != "Equal":
+            need_number(a, b)
         return TensorType(result_dtype or dtype, broadcast(a.shape, b.shape))
 
 
@@ -56,12 +69,14 @@ for _name in COMPARISONS:
 
 @operator("Pow", "X Y", elementwise=True)
 def pow_(attrs, x, y):
+    need_number(x, y)
     return TensorType(x.dtype, broadcast(x.shape, y.shape))
 
 
 def _register_variadic(name):
     @operator(name, "data*", elementwise=True)
     def infer(attrs, *data):
+        need_number(*data)
         return TensorType(need_same_dtype(*data), broadcast(*[kind.shape for kind in data]))
 
 
@@ -94,6 +109,7 @@ def where(attrs, condition, x, y):
 
 @operator("Clip", "input", {"min": None, "max": None}, static=("min", "max"), elementwise=True)
 def clip(attrs, x):
+    need_number(x)
     return x
 
 

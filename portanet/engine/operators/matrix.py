@@ -2,7 +2,7 @@
 
 from ..graph import TensorType
 from ..shapes import ShapeError, broadcast, show
-from .elementwise import need_same_dtype
+from .elementwise import need_number, need_same_dtype
 from .registry import operator
 
 
@@ -14,6 +14,7 @@ def _need_inner(a, b, left, right):
 @operator("MatMul", "A B")
 def matmul(attrs, a, b):
     dtype = need_same_dtype(a, b)
+    need_number(a)
     if a.rank == 0 or b.rank == 0:
         raise ShapeError("a scalar has no matrix product")
     left = a.shape if a.rank > 1 else (1,) + a.shape
@@ -28,6 +29,7 @@ def matmul(attrs, a, b):
 @operator("Gemm", "A B C?", {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0})
 def gemm(attrs, a, b, c):
     dtype = need_same_dtype(*[kind for kind in (a, b, c) if kind is not None])
+    need_number(a)
     if a.rank != 2 or b.rank != 2:
         raise ShapeError("needs matrices, got %s and %s" % (show(a.shape), show(b.shape)))
     left = a.shape[::-1] if attrs["transA"] else a.shape

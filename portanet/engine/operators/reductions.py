@@ -2,7 +2,7 @@
 
 from ..graph import TensorType
 from ..shapes import normalize_axes, normalize_axis
-from .elementwise import need_float
+from .elementwise import need_float, need_number
 from .registry import operator
 
 REDUCTIONS = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd")
@@ -30,7 +30,9 @@ def _register(name):
     @operator(name, "data", {"axes": None, "keepdims": 1, "noop_with_empty_axes": 0}, static=("axes",))
     def infer(attrs, x):
         if name == "ReduceMean":
-            need_float(x)
+            need_float(x, "data")
+        elif name in ("ReduceSum", "ReduceProd"):
+            need_number(x)
         return infer_reduction(attrs, x)
 
 

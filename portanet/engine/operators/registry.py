@@ -61,10 +61,13 @@ def operator(name, inputs, attrs=None, static=(), elementwise=False, composite=F
 def lookup(name, layer=None):
     """The operator of that name, or a GraphError with a suggestion."""
     if name not in REGISTRY:
-        near = difflib.get_close_matches(name, REGISTRY, 1)
-        hint = "; did you mean '%s'?" % near[0] if near else ""
-        raise GraphError("unknown operator '%s'%s" % (name, hint), layer)
+        raise GraphError("unknown operator '%s'%s" % (name, _did_you_mean(name, REGISTRY)), layer)
     return REGISTRY[name]
+
+
+def _did_you_mean(name, known):
+    near = difflib.get_close_matches(name, known, 1)
+    return " (did you mean '%s'?)" % near[0] if near else ""
 
 
 def complete(name, attrs, layer=None):
@@ -73,7 +76,8 @@ def complete(name, attrs, layer=None):
     unknown = sorted(set(attrs) - set(spec.attrs))
     if unknown:
         allowed = ", ".join(sorted(spec.attrs)) or "none"
-        raise GraphError("unknown attribute '%s'; allowed: %s" % (unknown[0], allowed), layer, name)
+        hint = _did_you_mean(unknown[0], spec.attrs)
+        raise GraphError("unknown attribute '%s'%s; allowed: %s" % (unknown[0], hint, allowed), layer, name)
     full = dict(spec.attrs, **attrs)
     for key, value in full.items():
         if value is REQUIRED:
@@ -84,11 +88,13 @@ def complete(name, attrs, layer=None):
 def _check_arity(spec, types, layer):
     least, most = spec.arity
     if len(types) < least or (most is not None and len(types) > most):
-        allowed = least if least == most else "%d to %s" % (least, most or "any number of")
+        allowed = "at least %d" % least if most is None else least if least == most else "%d to %d" % (least, most)
         message = "takes %s operands (%s), got %d" % (allowed, ", ".join(spec.inputs), len(types))
         raise GraphError(message, layer, spec.name)
-    if any(kind is None for kind in types[:least]):
-        raise GraphError("a required operand is missing", layer, spec.name)
+    needed = types if most is None else types[:least]
+    if None in needed:
+        missing = spec.inputs[min(needed.index(None), len(spec.inputs) - 1)]
+        raise GraphError("operand %s is missing" % missing, layer, spec.name)
     return list(types) + [None] * ((most or len(types)) - len(types))
 
 
@@ -114,8 +120,11 @@ def infer(name, types, attrs, layer=None):
         When operator, number of operands, attributes, shapes or dtypes are wrong.
     """
     spec = lookup(name, layer)
+    full, operands = complete(name, attrs, layer), _check_arity(spec, types, layer)
     try:
-        result = spec.infer(complete(name, attrs, layer), *_check_arity(spec, types, layer))
+        result = spec.infer(full, *operands)
+    except GraphError as error:  # from within the expansion of a composite, which knows no layer
+        raise GraphError("%s: %s" % (error.op, error.fault) if error.op else error.fault, layer, name)
     except ShapeError as error:
         raise GraphError(str(error), layer, name)
     return result if isinstance(result, tuple) else (result,)

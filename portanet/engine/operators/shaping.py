@@ -2,7 +2,16 @@
 
 from ..graph import TensorType
 from ..shapes import (
-    ShapeError, add, broadcast, divide, is_symbolic, normalize_axes, normalize_axis, parse, product, show,
+    ShapeError,
+    add,
+    broadcast,
+    divide,
+    is_symbolic,
+    normalize_axes,
+    normalize_axis,
+    parse,
+    product,
+    show,
 )  # fmt: skip
 from .elementwise import need_same_dtype
 from .registry import REQUIRED, operator
@@ -74,9 +83,7 @@ def slice_ranges(attrs, rank):
     for start, end, axis, step in zip(starts, ends, normalize_axes(axes, rank), steps):
         if step == 0:
             raise ShapeError("a step of 0")
-        # ONNX writes "to the very start, inclusive" as an end far below zero; Python writes it as None.
-        to_start = step < 0 and end < -(1 << 30)
-        ranges[axis] = slice(start, None if to_start else end, step)
+        ranges[axis] = slice(start, end, step)
     return ranges
 
 
@@ -94,6 +101,9 @@ def slice_(attrs, x):
     return TensorType(x.dtype, shape)
 
 
+PAD_MODES = ("constant", "reflect", "edge", "wrap")
+
+
 def pad_widths(attrs, rank):
     """``[(before, after)]`` for every axis."""
     pads = list(attrs["pads"])
@@ -109,16 +119,19 @@ def pad_widths(attrs, rank):
 @operator("Pad", "data", {"pads": REQUIRED, "constant_value": 0.0, "axes": None, "mode": "constant"},
           static=("pads", "constant_value", "axes"))  # fmt: skip
 def pad(attrs, x):
-    if attrs["mode"] not in ("constant", "reflect", "edge"):
-        raise ShapeError("unknown mode %r; allowed: constant, reflect, edge" % attrs["mode"])
+    mode = attrs["mode"]
+    if mode not in PAD_MODES:
+        raise ShapeError("unknown mode %r; allowed: %s" % (mode, ", ".join(PAD_MODES)))
     shape = []
     for dim, (before, after) in zip(x.shape, pad_widths(attrs, x.rank)):
         if before < 0 or after < 0:
             raise ShapeError("negative pads %s; use Slice" % ((before, after),))
         if is_symbolic(dim) and (before or after):
             raise ShapeError("the batch axis can't be padded")
-        if attrs["mode"] == "reflect" and (before or after) and max(before, after) >= dim:
-            raise ShapeError("reflecting %d places needs a size above that, got %d" % (max(before, after), dim))
+        least = {"reflect": max(before, after) + 1, "wrap": max(before, after), "edge": 1}.get(mode, 0)
+        if (before or after) and dim < least:
+            raise ShapeError("mode %s with pads %s needs a size of at least %d, got %d" % (
+                mode, (before, after), least, dim))  # fmt: skip
         shape.append(dim if is_symbolic(dim) else dim + before + after)
     return TensorType(x.dtype, shape)
 
@@ -166,9 +179,13 @@ def gather(attrs, x, indices):
 @operator("GatherElements", "data indices", {"axis": 0})
 def gather_elements(attrs, x, indices):
     _need_indices(indices)
-    normalize_axis(attrs["axis"], x.rank)
+    axis = normalize_axis(attrs["axis"], x.rank)
     if indices.rank != x.rank:
         raise ShapeError("data %s and indices %s differ in rank" % (show(x.shape), show(indices.shape)))
+    for place, (have, wanted) in enumerate(zip(x.shape, indices.shape)):
+        known = not (is_symbolic(have) or is_symbolic(wanted))
+        if place != axis and (wanted > have if known else wanted != have):
+            raise ShapeError("indices %s reach beyond data %s on axis %d" % (show(indices.shape), show(x.shape), place))
     return TensorType(x.dtype, indices.shape)
 
 
@@ -176,5 +193,8 @@ def gather_elements(attrs, x, indices):
           static=("depth", "values"))  # fmt: skip
 def one_hot(attrs, indices):
     """`values` is the pair (off, on); `dtype` is theirs. Indices outside the depth give a row of `off`."""
+    if len(attrs["values"]) != 2 or attrs["depth"] < 1:
+        raise ShapeError("needs two values and a depth of at least 1, got %s and %s" % (
+            list(attrs["values"]), attrs["depth"]))  # fmt: skip
     axis = normalize_axis(attrs["axis"], indices.rank + 1)
     return TensorType(attrs["dtype"], indices.shape[:axis] + (int(attrs["depth"]),) + indices.shape[axis:])

@@ -1,0 +1,55 @@
+"""What all tests share: the engines they run on, and what may not be missing."""
+
+from collections import Counter
+
+import pytest
+
+from portanet.exceptions import BackendUnavailable
+from portanet.runtime import registry
+
+ran, absent = pytest.StashKey[Counter](), pytest.StashKey[dict]()
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--require-backends", action="store_true",
+        help="fail, rather than skip, where an engine or an interpreter is missing",
+    )  # fmt: skip
+
+
+def pytest_configure(config):
+    config.stash[ran], config.stash[absent] = Counter(), {}
+
+
+@pytest.fixture(scope="session")
+def missing(pytestconfig):
+    """``missing(what, reason)``: skip this test, or fail it under ``--require-backends``."""
+
+    def give_up(what, reason):
+        pytestconfig.stash[absent][what] = reason
+        if pytestconfig.getoption("--require-backends"):
+            pytest.fail(f"{what} is required: {reason}", pytrace=False)
+        pytest.skip(f"{what}: {reason}")
+
+    return give_up
+
+
+@pytest.fixture(params=sorted(registry.ROWS))
+def backend(request, missing):
+    """Each engine in turn."""
+    try:
+        engine = registry.load(request.param)
+    except BackendUnavailable as error:
+        missing(request.param, str(error))
+    request.config.stash[ran][f"{engine.name} {engine.version}"] += 1
+    return engine
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if not (config.stash[ran] or config.stash[absent]):
+        return
+    terminalreporter.section("engines")
+    for engine, count in sorted(config.stash[ran].items()):
+        terminalreporter.write_line(f"{engine}: {count} tests")
+    for what, reason in sorted(config.stash[absent].items()):
+        terminalreporter.write_line(f"{what}: missing ({reason})")
