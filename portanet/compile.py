@@ -81,10 +81,19 @@ def compile_plan(layers: Mapping[str, Layer], task: Task | None, update: Update 
         graphs[EVALUATE] = rewrite(trace_task(layers, task, floatX, deterministic=True))
     inputs = {name: TensorType(layer.dtype_for(floatX), ("N", *layer.shape[1:]))
               for name, layer in layers.items() if isinstance(layer, InputLayer)}  # fmt: skip
-    arrays = {name: init.sample(p.spec, p.shape, rng).astype(floatX) for name, p in parameters.items()}
+    arrays = {name: sample(p, rng).astype(floatX) for name, p in parameters.items()}
     shapes = {kind: {name: p.shape for name, p in parameters.items() if p.trainable == kind} for kind in (True, False)}
     metrics = list(task.metrics) if task else []
     return Plan(floatX, inputs, targets, shapes[True], shapes[False], graphs, metrics, update, arrays)
+
+
+def sample(parameter: Parameter, rng: np.random.Generator) -> np.ndarray:
+    """Initial values of a parameter; faults name it and its layer."""
+    with blaming(parameter.layer):
+        try:
+            return init.sample(parameter.spec, parameter.shape, rng)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"parameter {parameter.name}: {error}") from error
 
 
 def collect_parameters(layers: Mapping[str, Layer]) -> dict[str, Parameter]:

@@ -320,7 +320,8 @@ class NeuralNet(BaseEstimator):
         if self._program is not None and self._placed == wished:
             return self._program
         started = time.perf_counter()
-        plan = compile_plan(self.layers_, self._task(weighted), self._trace_update(), wished["floatX"], self.random_)
+        weights = np.random.default_rng([self.noise_seed_, 0])
+        plan = compile_plan(self.layers_, self._task(weighted), self._trace_update(), wished["floatX"], weights)
         program = place(plan, *(wished[key] for key in ("backend", "device", "options", "threads")))
         program.record["compile_seconds"] = time.perf_counter() - started
         state = self._state if self._program is None else self._program.get_state()

@@ -44,13 +44,14 @@ class Target:
 
 
 class Continuous(Target):
-    """Numbers, one or several for each sample."""
+    """Numbers, one or several for each sample. Predictions come in the float type of `y`."""
 
     nonlinearity = staticmethod(nonlinearities.linear)
     loss_function = staticmethod(objectives.squared_error)
 
     def __init__(self, y: np.ndarray):
         self.flat = y.ndim == 1
+        self.dtype = y.dtype if y.dtype.kind == "f" else None
         self.shape = (1,) if self.flat else y.shape[1:]
         self.num_outputs = int(np.prod(self.shape))
 
@@ -65,7 +66,8 @@ class Continuous(Target):
         return TensorType(floatX, ("N", *self.shape))
 
     def decode(self, prediction):
-        return prediction.reshape(len(prediction)) if self.flat else prediction
+        prediction = prediction.reshape(len(prediction)) if self.flat else prediction
+        return prediction if self.dtype is None else prediction.astype(self.dtype, copy=False)
 
 
 class Classes(Target):
