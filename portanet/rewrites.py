@@ -8,6 +8,7 @@ written                                becomes                        why
 =====================================  =============================  ==========================================
 ``Log(Softmax(x))``                    ``LogSoftmax(x)``              no underflow
 ``NLLLoss(LogSoftmax(x), t)``          ``SoftmaxCrossEntropyLoss``    gradient in one step
+``ReduceMean(loss of each place)``     ``loss, reduction="mean"``     one kernel
 ``Log(Sigmoid(x))``                    ``-Softplus(-x)``              no underflow
 ``Log(1 - Sigmoid(x))``                ``-Softplus(x)``               no cancellation
 ``MatMul(x, W) + b``                   ``Gemm(x, W, b)``              one kernel
@@ -80,6 +81,16 @@ def loss_of_log_softmax(site: Site):
     return call("SoftmaxCrossEntropyLoss", found[1][0], *site.operands[1:], **site.node.attrs)[0]
 
 
+def mean_of_losses(site: Site):
+    if site.node.op != "ReduceMean" or not site.only_use(0) or site.attrs["axes"] or site.attrs["keepdims"]:
+        return None
+    found = site.maker(site.operands[0], "SoftmaxCrossEntropyLoss")
+    if not found or found[0].attrs.get("reduction") != "none" or set(found[0].attrs) != {"reduction"}:
+        return None
+    scores, labels, *weights = found[1]
+    return None if weights else call("SoftmaxCrossEntropyLoss", scores, labels, reduction="mean")[0]
+
+
 def matmul_with_bias(site: Site):
     if site.node.op != "Add" or not site.only_use(0):
         return None
@@ -106,7 +117,8 @@ def nothing_to_do(site: Site):
 
 Rule = Callable[[Site], Tensor | None]
 RULES: tuple[Rule, ...] = (
-    nothing_to_do, log_of_softmax, log_of_sigmoid, loss_of_log_softmax, matmul_with_bias, pool_before,
+    nothing_to_do, log_of_softmax, log_of_sigmoid, loss_of_log_softmax, mean_of_losses, matmul_with_bias,
+    pool_before,
 )  # fmt: skip
 
 

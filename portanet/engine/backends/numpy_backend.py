@@ -73,6 +73,7 @@ class NumpyProgram(Program):
             graph = expand(self.plan.graphs[role], keep=FORWARD)
             wanted = self._gradients.views if role == TRAIN else None
             self._tapes[role] = Tape(self.xp, graph, self._source, wanted, "loss")
+            self._tapes[role].feed(dict(self._parameters.views, **self._running))
         return self._tapes[role]
 
     def _kernels(self):
@@ -89,17 +90,11 @@ class NumpyProgram(Program):
             self._data.pop(name, None)
 
     def _rows(self, role, name, rows):
-        """Feeds for one batch: its rows, gathered into buffers that stay, with parameters and running statistics."""
-        feeds = self._everything()
-        for key, array in self._data[name].items():
-            feeds[key] = self._gather(role + "/" + key, array, rows, self._dtype(key))
-        return feeds
+        """The rows of one batch, gathered into buffers that stay."""
+        return {key: self._gather((role, key), array, rows, self._dtype(key)) for key, array in self._data[name].items()}
 
     def _dtype(self, key):
         return (self.plan.inputs.get(key) or self.plan.targets[key]).dtype
-
-    def _everything(self):
-        return dict(self._parameters.views, **self._running)
 
     def _gather(self, key, array, rows, dtype):
         if array.dtype != dtype:
@@ -109,7 +104,7 @@ class NumpyProgram(Program):
         if buffer is None or buffer.shape != shape:
             buffer = self._feeds[key] = np.empty(shape, dtype)
         # mode='clip' lets NumPy write into `out` directly; _check_rows has seen to it that nothing is clipped.
-        return np.take(array, rows, axis=0, out=buffer, mode="clip")
+        return array.take(rows, axis=0, out=buffer, mode="clip")
 
     def _check_rows(self, name, batches):
         if name not in self._data:
@@ -122,10 +117,10 @@ class NumpyProgram(Program):
     def _scores(self, results):
         return [float(results[role]) for role in ["loss"] + self.plan.metrics]
 
-    def _forward(self, name, rows, seed):
+    def _forward(self, feeds, seed):
         self._source.start(seed, self.step)
         tape = self._tape(TRAIN)
-        results = tape.run(self._rows(TRAIN, name, rows))
+        results = tape.run(feeds)
         tape.pull()
         return results
 
@@ -135,7 +130,7 @@ class NumpyProgram(Program):
             self._check_rows(name, batches)
             scores = np.empty(len(batches))
             for place, rows in enumerate(batches):
-                results = self._forward(name, rows, seed)
+                results = self._forward(self._rows(TRAIN, name, rows), seed)
                 scores[place] = results["loss"]
                 for running, value in self._running.items():
                     if "assign:" + running in results:
@@ -151,7 +146,7 @@ class NumpyProgram(Program):
         with self._lock:
             rows = np.asarray(batch)
             self._check_rows(name, [rows])
-            self._forward(name, rows, seed)
+            self._forward(self._rows(TRAIN, name, rows), seed)
             return {key: view.copy() for key, view in self._gradients.views.items()}
 
     def apply(self, gradients, hyper):
@@ -170,8 +165,7 @@ class NumpyProgram(Program):
 
     def _run(self, role, arrays, roles):
         with self._lock:
-            feeds = self._everything()
-            feeds.update({key: np.asarray(array, dtype=self._dtype(key)) for key, array in arrays.items()})
+            feeds = {key: np.asarray(array, dtype=self._dtype(key)) for key, array in arrays.items()}
             results = self._tape(role).run(feeds)
             return [np.array(results[role], order="C") for role in roles]
 

@@ -35,11 +35,12 @@ def highest(dtype):
 def reduce_mean(cell, x):
     axes = reduced_axes(cell.attrs, x.ndim)
     total = cell.xp.asarray(cell.xp.add.reduce(x, axis=axes, keepdims=bool(cell.attrs["keepdims"])))
-    return total * x.dtype.type(1.0 / _count(x, axes))
+    return total * _share(x, total)
 
 
-def _count(x, axes):
-    return int(np.prod([x.shape[axis] for axis in axes])) if axes else 1
+def _share(x, y):
+    """One over the number of values that were folded into each of `y`."""
+    return x.dtype.type(y.size / x.size if x.size else np.nan)
 
 
 def _restored(cell, grad, x):
@@ -57,8 +58,8 @@ def reduce_sum_backward(cell, grad, inputs, y):
 @backward("ReduceMean")
 def reduce_mean_backward(cell, grad, inputs, y):
     x = inputs[0]
-    full, axes = _restored(cell, grad, x)
-    return (cell.xp.broadcast_to(full * x.dtype.type(1.0 / _count(x, axes)), x.shape),)
+    full, _ = _restored(cell, grad, x)
+    return (cell.xp.broadcast_to(full * _share(x, y), x.shape),)
 
 
 @backward("ReduceMax", "ReduceMin")

@@ -86,6 +86,13 @@ class Tape:
     def cells(self):
         return [cell for _, cell, _, _ in self._steps]
 
+    def feed(self, feeds):
+        """Set inputs by name; they stay until they are set anew. Names the graph lacks are passed over."""
+        for name, array in feeds.items():
+            at = self._at.get(name)
+            if at is not None:
+                self._values[at] = array
+
     def run(self, feeds):
         """Compute every value; returns the results by role, in buffers that the next run overwrites.
 
@@ -97,10 +104,7 @@ class Tape:
             When an index is out of range; names the layer.
         """
         values = self._values
-        for name, array in feeds.items():
-            at = self._at.get(name)
-            if at is not None:
-                values[at] = array
+        self.feed(feeds)
         try:
             with np.errstate(all="ignore"):
                 for function, cell, ins, outs in self._steps:

@@ -28,55 +28,80 @@ class FlatArrays:
         return {name: view.copy() for name, view in self.views.items()}
 
 
+class Rule:
+    """The graph of an update rule, run in place on certain arrays of one shape.
+
+    Parameters
+    ----------
+    xp : module
+    graph : Graph
+    arrays : dict of str to array
+        "param", "grad" and "slot:<name>".
+    scratch : dict
+        Memory for temporaries, shared between rules.
+    """
+
+    def __init__(self, xp, graph, arrays, scratch):
+        self.xp, self._arrays, self.tape = xp, arrays, Tape(xp, expand(graph, FORWARD))
+        self.tape.feed(arrays)
+        like = arrays["grad"]
+        for cell, place in zip(self.tape.cells, plan_places(self.tape.graph)):
+            if place is not None and place not in arrays:
+                if place not in scratch or scratch[place].size < like.size:
+                    scratch[place] = xp.empty(like.size, like.dtype)
+                cell.alias = scratch[place][: like.size].reshape(like.shape)
+            elif place is not None:
+                cell.alias = arrays[place]
+
+    def run(self, scalars):
+        """Apply the rule with these hyper-parameters and this step count."""
+        results = {role: value for role, value in self.tape.run(scalars).items() if value is not self._arrays[role]}
+        for role, value in results.items():
+            if any(self.xp.may_share_memory(value, own) for other, own in self._arrays.items() if other != role):
+                results[role] = value.copy()  # takes what another held: read before that is overwritten
+        for role, value in results.items():
+            self.xp.copyto(self._arrays[role], value)
+
+
 class Updater:
-    """Applies an `Update`; the gradients are used up by it."""
+    """Applies an `Update`; the gradients are used up by it.
+
+    Parameters
+    ----------
+    xp : module
+        numpy or cupy.
+    update : Update
+    parameters, gradients : FlatArrays
+    """
 
     def __init__(self, xp, update, parameters, gradients):
-        self.xp, self.update, self.parameters, self.gradients = xp, update, parameters, gradients
+        self.xp, self.parameters, self.gradients = xp, parameters, gradients
         shapes = {name: view.shape for name, view in parameters.views.items()}
         self.slots = {slot: FlatArrays(xp, shapes, parameters.flat.dtype) for slot in update.slots}
         self._clip = None if update.gradient is None else Tape(xp, expand(update.gradient, FORWARD))
-        self._tapes = {key: Tape(xp, expand(graph, FORWARD)) for key, graph in update.graphs.items()}
-        self._places = {key: plan_places(tape.graph) for key, tape in self._tapes.items()}
-        self._scratch = {}
+        scratch = {}
+        if update.elementwise:
+            starts = range(0, gradients.flat.size, BLOCK)
+            parts = [self._each(lambda arrays: arrays.flat[low : low + BLOCK]) for low in starts]  # noqa: B023
+            self.rules = [Rule(xp, update.graphs["*"], part, scratch) for part in parts]
+        else:
+            self.rules = [Rule(xp, graph, self._each(lambda arrays: arrays.views[name]), scratch)  # noqa: B023
+                          for name, graph in update.graphs.items()]  # fmt: skip
+
+    def _each(self, part):
+        arrays = {"grad": part(self.gradients), "param": part(self.parameters)}
+        arrays.update(("slot:" + slot, part(own)) for slot, own in self.slots.items())
+        return arrays
 
     def apply(self, hyper, step):
         """Take one step with these hyper-parameters; `step` counts from 1."""
-        xp, flat = self.xp, self.gradients.flat
-        scalars = {"hyper:" + name: xp.asarray(value, flat.dtype) for name, value in hyper.items()}
-        scalars["step"] = xp.asarray(step, flat.dtype)
+        flat = self.gradients.flat
+        scalars = {"hyper:" + name: self.xp.asarray(value, flat.dtype) for name, value in hyper.items()}
+        scalars["step"] = self.xp.asarray(step, flat.dtype)
         if self._clip is not None:
-            xp.copyto(flat, self._clip.run({"grad": flat})["grad"])
-        if not self.update.elementwise:
-            for name in self._tapes:
-                self._apply(name, scalars, [arrays.views[name] for arrays in self._all()])
-            return
-        for start in range(0, flat.size, BLOCK):
-            self._apply("*", scalars, [arrays.flat[start : start + BLOCK] for arrays in self._all()])
-
-    def _all(self):
-        return [self.gradients, self.parameters] + list(self.slots.values())
-
-    def _apply(self, key, scalars, parts):
-        feeds = dict(zip(["grad", "param"] + ["slot:" + slot for slot in self.slots], parts))
-        tape = self._tapes[key]
-        for cell, place in zip(tape.cells, self._places[key]):
-            if place is not None:
-                cell.alias = feeds[place] if place in feeds else self._temporary(place, parts[0])
-        results = tape.run(dict(feeds, **scalars))
-        for role, value in results.items():
-            if any(self.xp.may_share_memory(value, array) for other, array in feeds.items() if other != role):
-                results[role] = value.copy()  # takes what another held: read before that is overwritten
-        for role, value in results.items():
-            if value is not feeds[role]:
-                self.xp.copyto(feeds[role], value)
-
-    def _temporary(self, place, like):
-        """Scratch memory number `place`, in the shape of `like`."""
-        base = self._scratch.get(place)
-        if base is None or base.size < like.size:
-            base = self._scratch[place] = self.xp.empty(like.size, like.dtype)
-        return base[: like.size].reshape(like.shape)
+            self.xp.copyto(flat, self._clip.run({"grad": flat})["grad"])
+        for rule in self.rules:
+            rule.run(scalars)
 
 
 def plan_places(graph):
