@@ -3,8 +3,8 @@
     python benchmarks/numpy_engine.py [--repeats 7] [--threads 2]
 
 Every line times the same work: same shapes, batch size 128, float32, same solver and step size, seeded data of the
-right shape (values do not change the amount of work). The tools take turns, each fit is a whole ``fit`` call over several
-epochs, and the medians are printed. PyTorch is left out, and said to be, where it is not installed.
+right shape (values do not change the amount of work). The tools take turns, each fit is a whole ``fit`` call over
+several epochs, and the medians are printed. PyTorch is left out, and said to be, where it is not installed.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from portanet.nonlinearities import softmax
 from portanet.updates import adam, nesterov_momentum
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
-import p6_mnist_convnet  # noqa: E402
+import p6_mnist_convnet
 
 BATCH = 128
 SOLVERS = {

@@ -21,7 +21,17 @@ _NAMES = {
 
 if TYPE_CHECKING:
     from . import (
-        callbacks, data, history, init, layers, nonlinearities, objectives, ops, regularization, schedules, updates,
+        callbacks,
+        data,
+        history,
+        init,
+        layers,
+        nonlinearities,
+        objectives,
+        ops,
+        regularization,
+        schedules,
+        updates,
     )  # fmt: skip
     from .estimator import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
     from .runtime.config import config_context

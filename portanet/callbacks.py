@@ -36,6 +36,9 @@ class Callback:
 
 def hooks_of(callback: Callback) -> dict[str, Any]:
     """The hooks that a callback overrides, by name."""
+    if not isinstance(callback, Callback):
+        raise DataError(f"callbacks must hold instances of portanet.callbacks.Callback, got {callback!r}; "
+                        "give a function as on_epoch_finished=... and the like")  # fmt: skip
     return {name: getattr(callback, name) for name in HOOKS
             if getattr(type(callback), name, None) is not getattr(Callback, name)}  # fmt: skip
 
@@ -68,8 +71,8 @@ class PrintLog(Callback):
         coloured = getattr(self._stream(), "isatty", lambda: False)()
         line = []
         for title, (text, best) in cells.items():
-            text = text.rjust(self.widths_.get(title, len(title)))
-            line.append(f"{BOLD}{text}{PLAIN}" if best and coloured else text)
+            padded = text.rjust(self.widths_.get(title, len(title)))
+            line.append(f"{BOLD}{padded}{PLAIN}" if best and coloured else padded)
         self._print(line)
 
     def on_training_finished(self, net, history, interrupted=False, **info):
@@ -79,12 +82,13 @@ class PrintLog(Callback):
     def _cells(self, row: Mapping[str, Any]) -> dict[str, tuple[str, bool]]:
         """Text of each column by its title, and whether it is the best so far."""
         values = {name: value for name, value in row.items() if name not in self.HIDDEN}
-        if "valid_loss" in row and row["valid_loss"]:
+        if "valid_loss" in row:
             losses = {name: values.pop(name) for name in ("train_loss", "valid_loss")}
-            values = {**losses, "train/val": row["train_loss"] / row["valid_loss"], **values}
+            ratio = losses["train_loss"] / losses["valid_loss"] if losses["valid_loss"] else math.nan
+            values = {**losses, "train/val": ratio, **values}
         cells = {"epoch": (str(row["epoch"]).rjust(5), False)}
         for name, value in values.items():
-            cells[self.TITLES.get(name, name)] = (f"{value:.5f}", bool(row.get(f"{name}_best")))
+            cells[self.TITLES.get(name, name)] = (f"{value:9.5f}", bool(row.get(f"{name}_best")))
         cells["dur"] = (f"{row['dur']:.2f}s", False)
         return cells
 
@@ -107,7 +111,7 @@ class PrintLayerInfo(Callback):
     @staticmethod
     def table(layers: Mapping[str, Any]) -> str:
         """The table as text."""
-        rows = [("#", "name", "layer", "size", "parameters")]
+        rows: list[tuple[str, ...]] = [("#", "name", "layer", "size", "parameters")]
         total = 0
         for place, (name, layer) in enumerate(layers.items()):
             count = sum(math.prod(p.shape) for p in layer.params if p.trainable)
@@ -121,6 +125,16 @@ class PrintLayerInfo(Callback):
         return "\n".join([f"Neural network with {total:,} learnable parameters", "", *lines, ""])
 
 
+def _watched(callback: Any, history: History) -> float:
+    """The last value of the column that a callback monitors."""
+    row, name = history[-1], callback.monitor
+    if name not in row:
+        hint = "; hold out data with train_split" if name.startswith("valid") else ""
+        raise DataError(f"{type(callback).__name__} watches '{name}', which the history lacks"
+                        f"{did_you_mean(name, row)}{hint}")  # fmt: skip
+    return row[name]
+
+
 class _Monitor(Callback):
     """Keeps the weights of the best epoch by a column of the history."""
 
@@ -130,17 +144,14 @@ class _Monitor(Callback):
     def on_training_started(self, net, history, **info):
         if self.mode not in ("min", "max"):
             raise DataError(f"mode must be 'min' or 'max', got {self.mode!r}")
-        self.best_, self.best_epoch_, self.best_state_ = None, None, None
+        self.best_, self.best_epoch_, self.best_state_ = None, len(history), None
 
     def _improved(self, net: Any, history: History) -> bool:
-        """Whether the last epoch is the best yet; its weights are kept if so."""
-        if self.monitor not in history[-1]:
-            hint = "; hold out data with train_split" if self.monitor.startswith("valid") else ""
-            raise DataError(f"{type(self).__name__} watches '{self.monitor}', which the history lacks"
-                            f"{did_you_mean(self.monitor, history[-1])}{hint}")  # fmt: skip
-        value = history[-1][self.monitor]
-        gain = float("inf") if self.best_ is None else self.best_ - value if self.mode == "min" else value - self.best_
-        if gain <= self.min_delta:
+        """Whether the last epoch is the best yet; its weights are kept if so. NaN never is."""
+        value = _watched(self, history)
+        best = math.copysign(math.inf, 1 if self.mode == "min" else -1) if self.best_ is None else self.best_
+        gain = best - value if self.mode == "min" else value - best
+        if not gain > self.min_delta:
             return False
         self.best_, self.best_epoch_, self.best_state_ = value, history[-1]["epoch"], net.get_state()
         return True
@@ -233,8 +244,13 @@ class SaveWeights(Callback):
 
     def on_epoch_finished(self, net, history, **info):
         row = history[-1]
-        if self.only_best and any(before[self.monitor] <= row[self.monitor] for before in history[:-1]):
-            return
+        if self.only_best:
+            value, before = (
+                _watched(self, history),
+                [past[self.monitor] for past in history[:-1] if self.monitor in past],
+            )
+            if not all(value < other for other in before):
+                return
         if row["epoch"] % self.every_n_epochs == 0:
             stamp = datetime.now().strftime("%Y-%m-%d-%H-%M-%S")
             net.save_params_to(str(self.path).format(**{**row, "timestamp": stamp}))

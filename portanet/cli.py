@@ -78,22 +78,16 @@ def _add_demo(commands: argparse._SubParsersAction, common: argparse.ArgumentPar
     demo.add_argument("--backend", help="the engine (default: as configured)")
     demo.add_argument("--device", help="auto, cpu, gpu or gpu:<index> (default: as configured)")
     demo.add_argument("--epochs", type=int, help="passes over the training data")
-    demo.add_argument(
-        "--seed", type=int, default=0, help="seed of every random number (default: %(default)s)"
-    )
+    demo.add_argument("--seed", type=int, default=0, help="seed of every random number (default: %(default)s)")
     demo.set_defaults(run=_demo)
 
 
 def _add_config(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
-    config = commands.add_parser(
-        "config", parents=[common], help="print every setting and where it came from"
-    )
+    config = commands.add_parser("config", parents=[common], help="print every setting and where it came from")
     config.add_argument("--json", action="store_true", help="print it as JSON")
     config.set_defaults(run=_config)
     actions = config.add_subparsers(title="commands", metavar="")
-    reader = actions.add_parser(
-        "import", parents=[common], help="turn a .theanorc or keras.json into portanet.toml"
-    )
+    reader = actions.add_parser("import", parents=[common], help="turn a .theanorc or keras.json into portanet.toml")
     reader.add_argument("path", nargs="?", help="the old file (default: where Theano and Keras keep theirs)")
     reader.add_argument("--output", metavar="FILE", help="write FILE instead of printing")
     reader.add_argument("--force", action="store_true", help="replace FILE where it exists")
@@ -126,11 +120,7 @@ def _config(args: argparse.Namespace) -> int:
         rows = {name: {"value": found.value, "source": found.source} for name, found in settings.items()}
         print(json.dumps(rows, indent=2, default=str))
     else:
-        print(
-            _table(
-                [("setting", "value", "source"), *((n, str(f.value), f.source) for n, f in settings.items())]
-            )
-        )
+        print(_table([("setting", "value", "source"), *((n, str(f.value), f.source) for n, f in settings.items())]))
     return 0
 
 
@@ -167,10 +157,7 @@ def _device_rows(name: str, backend) -> list[tuple[str, str, str, str]]:
 
     found, absent = read_probe(backend.devices(), name)
     rows = [(name, backend.version, str(device), device.name) for device in found]
-    rows += [
-        (name, backend.version, row.kind, f"absent ({row.code}): {row.reason}; fix: {row.fix}")
-        for row in absent
-    ]
+    rows += [(name, backend.version, row.kind, f"absent ({row.code}): {row.reason}; fix: {row.fix}") for row in absent]
     return rows
 
 

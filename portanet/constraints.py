@@ -72,9 +72,7 @@ def norm_constraint(param: Any, max_norm: float, norm_axes: Sequence[int] | None
     param = ops.as_tensor(param)
     if norm_axes is None:
         if not 2 <= param.ndim <= 5:
-            raise ValueError(
-                f"norm_constraint needs norm_axes for {param!r}: it knows axes for 2 to 5 dimensions"
-            )
+            raise ValueError(f"norm_constraint needs norm_axes for {param!r}: it knows axes for 2 to 5 dimensions")
         norm_axes = (0,) if param.ndim == 2 else tuple(range(1, param.ndim))
     norms = ops.sqrt(ops.sum(ops.square(param), axis=norm_axes, keepdims=True))
     return param * (ops.minimum(norms, max_norm) / (norms + epsilon))

@@ -96,13 +96,13 @@ def layer_parameters(layers: Any) -> set[str]:
     return {f"{d.name}_{p}" for d in _read(layers, []) for p in accepted(d.kind)}
 
 
-def accepted(kind: type) -> list[str]:
+def accepted(kind: type[Layer]) -> list[str]:
     """Names of the parameters that a class's constructor takes, following ``**kwargs`` to its base classes."""
     names: list[str] = []
     for owner in kind.__mro__:
         if "__init__" not in vars(owner) or owner is object:
             continue
-        parameters = list(inspect.signature(owner.__init__).parameters.values())[1:]
+        parameters = list(inspect.signature(vars(owner)["__init__"]).parameters.values())[1:]
         names += [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
@@ -171,7 +171,9 @@ def _unknown(key: str, owners: Sequence[Declared], known: Sequence[str]) -> str:
     if owners:
         own = accepted(owners[0].kind)
         rest = key[len(owners[0].name) + 1 :]
-        return f"unknown parameter '{key}': {owners[0].label} has no '{rest}'{_hint(rest, own)}; allowed: {', '.join(own)}"
+        return (
+            f"unknown parameter '{key}': {owners[0].label} has no '{rest}'{_hint(rest, own)}; allowed: {', '.join(own)}"
+        )
     return f"unknown parameter '{key}': no layer's name begins it{_hint(key, known)}"
 
 
@@ -243,15 +245,15 @@ def _make(one: Declared, feeding: list[Layer]) -> Layer:
     if issubclass(one.kind, MergeLayer):
         if "incomings" not in one.parameters:
             raise ValueError(f"it joins several layers; write {one.name}_incomings=['name', 'name']")
-        layer = one.kind(feeding, name=one.name, **given)
+        layer: Layer = one.kind(feeding, name=one.name, **given)
     else:
         layer = one.kind(feeding[0], name=one.name, **given)
     _ = layer.output_type
     return layer
 
 
-def _required(kind: type) -> list[str]:
-    parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
+def _required(kind: type[Layer]) -> list[str]:
+    parameters = list(inspect.signature(kind).parameters.values())
     return [p.name for p in parameters
             if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
             and p.name not in ("incoming", "incomings", "name")]  # fmt: skip

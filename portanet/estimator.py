@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import ClassifierTags, RegressorTags, check_random_state, compute_sample_weight
 from sklearn.utils.metaestimators import available_if
@@ -19,16 +19,17 @@ from .callbacks import HOOKS, PrintLayerInfo, PrintLog, hooks_of
 from .compile import Task, compile_plan, trainable_shapes
 from .data.batches import BatchIterator
 from .data.splits import PredefinedSplit, as_split
-from .declare import DEFAULT_LAYERS, DEFAULT_PARAMETERS, FromData, build_layers, layer_parameters
+from .declare import DEFAULT_LAYERS, DEFAULT_PARAMETERS, FromData, build_layers
 from .exceptions import DeclarationError, did_you_mean
 from .history import History
+from .parameters import KeywordParameters
 from .runtime import config
 from .runtime.place import limited_threads, place
 from .targets import Classes, Continuous, Target, TwoClassesOneUnit, classification_target
 from .train import Data, Run, train
 
 
-class NeuralNet(BaseEstimator):
+class NeuralNet(KeywordParameters):
     """A neural network declared as a list of layers, trained by any engine.
 
     Parameters
@@ -121,73 +122,8 @@ class NeuralNet(BaseEstimator):
                  device=None, floatX=None, threads=None, options=None, **kwargs):  # fmt: skip
         given = dict(locals())
         extra = given.pop("kwargs")
-        vars(self).update({name: value for name, value in given.items() if name not in ("self", "__class__")})
-        vars(self).update(extra)
-
-    def _extra(self) -> dict[str, Any]:
-        """Parameters that came as keywords: those of layers, update rule and objective."""
-        named = {p.name for p in inspect.signature(NeuralNet.__init__).parameters.values() if p.kind is not p.VAR_KEYWORD}
-        return {name: value for name, value in vars(self).items()
-                if name not in named and not name.startswith("_") and not name.endswith("_")}  # fmt: skip
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Every parameter by name, those of layers, update rule and objective among them."""
-        return {**super().get_params(deep=deep), **self._extra()}
-
-    def set_params(self, **params: Any) -> NeuralNet:
-        """Set parameters; ``<layer>_<parameter>``, ``update_...`` and ``objective_...`` included."""
-        known = self.get_params(deep=False).keys()
-        new = [name for name in params if name.partition("__")[0] not in known]
-        allowed = known | self._settable() if new else known
-        unknown = [name for name in new if name not in allowed]
-        if unknown:
-            raise ValueError(
-                f"Invalid parameter {unknown[0]!r} for estimator {type(self).__name__}"
-                f"{did_you_mean(unknown[0], allowed)}. Valid parameters are: {sorted(allowed)}."
-            )
-        vars(self).update((name, params[name]) for name in new)
-        super().set_params(**{name: value for name, value in params.items() if name not in new})
-        return self
-
-    def _settable(self) -> set[str]:
-        rule, options = self._rule_parameters(), self._objective_options()
-        return layer_parameters(self.layers) | {f"update_{k}" for k in rule} | {f"objective_{k}" for k in options}
-
-    def _rule_parameters(self) -> dict[str, Any]:
-        return updates.hyperparameters(self.update)
-
-    def _objective_options(self) -> list[str]:
-        """Options of the objective; one that takes ``**kwargs`` takes those of the default, too."""
-        fixed = ("layers", "prediction", "target", "weights", "loss_function", "deterministic")
-        parameters = inspect.signature(self.objective).parameters
-        if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-            parameters = {**inspect.signature(objectives.objective).parameters, **parameters}
-        return [name for name, p in parameters.items() if name not in fixed and p.kind is not p.VAR_KEYWORD]
-
-    def _under(self, prefix: str) -> dict[str, Any]:
-        """Keyword parameters that begin with that prefix, without it."""
-        return {name[len(prefix) + 1 :]: value for name, value in self._extra().items()
-                if name.startswith(prefix + "_") and name != "objective_loss_function"}  # fmt: skip
-
-    def _rule_faults(self) -> list[str]:
-        faults = []
-        rule, given, allowed = updates.rule_name(self.update), self._under("update"), self._rule_parameters()
-        for name in given:
-            if name not in allowed:
-                faults.append(f"unknown parameter 'update_{name}': {rule} has no '{name}'"
-                              f"{did_you_mean(name, allowed)}; allowed: {', '.join(allowed)}")  # fmt: skip
-        for name, default in allowed.items():
-            if default is inspect.Parameter.empty and name not in given:
-                faults.append(f"update rule '{rule}' needs a value: write update_{name}=...")
-        options = self._objective_options()
-        for name in self._under("objective"):
-            if name not in options:
-                faults.append(f"unknown parameter 'objective_{name}'{did_you_mean(name, options)}; "
-                              f"allowed: {', '.join(options)}")  # fmt: skip
-        return faults
-
-    def _hyper(self) -> dict[str, Any]:
-        return {**self._rule_parameters(), **self._under("update")}
+        given = {name: value for name, value in given.items() if name not in ("self", "__class__")}
+        self.__dict__.update(given, **extra)
 
     def fit(self, X, y, sample_weight=None, *, epochs=None, backend=None, device=None):
         """Train on `X` and `y`.
@@ -294,9 +230,12 @@ class NeuralNet(BaseEstimator):
         return target
 
     def _forget(self) -> None:
-        if getattr(self, "_program", None) is not None:
-            self._program.close()
-        self._program, self._placed, self._state = None, None, None
+        program: Any = getattr(self, "_program", None)
+        if program is not None:
+            program.close()
+        self._program: Any = None
+        self._placed: dict[str, Any] | None = None
+        self._state: dict[str, Any] | None = None
 
     def _task(self, weighted: bool) -> Task:
         loss = self.objective_loss_function or self.target_.loss_function
@@ -484,7 +423,9 @@ class NeuralNet(BaseEstimator):
         """
         check_is_fitted(self, "layers_")
         if layer not in self.layers_:
-            raise ValueError(f"no layer '{layer}'{did_you_mean(layer, self.layers_)}; layers: {', '.join(self.layers_)}")
+            raise ValueError(
+                f"no layer '{layer}'{did_you_mean(layer, self.layers_)}; layers: {', '.join(self.layers_)}"
+            )
         return self._outputs(X, lambda program, feeds: program.outputs(feeds, [layer])[0])
 
     def get_state(self) -> dict[str, Any]:
@@ -498,7 +439,9 @@ class NeuralNet(BaseEstimator):
     def get_all_params_values(self) -> dict[str, list[np.ndarray]]:
         """Weights of every layer that has some, in the order in which it declares them."""
         values = self._values()
-        return {name: [values[p.full_name] for p in layer.params] for name, layer in self.layers_.items() if layer.params}
+        return {
+            name: [values[p.full_name] for p in layer.params] for name, layer in self.layers_.items() if layer.params
+        }
 
     def _values(self) -> dict[str, np.ndarray]:
         state = self.get_state()
@@ -567,7 +510,9 @@ def _fitting_slots(state, plan):
 def _signature(**defaults):
     """NeuralNet's parameters with other defaults, without `regression`."""
     base = inspect.signature(NeuralNet.__init__)
-    kept = [p.replace(default=defaults.get(p.name, p.default)) for p in base.parameters.values() if p.name != "regression"]
+    kept = [
+        p.replace(default=defaults.get(p.name, p.default)) for p in base.parameters.values() if p.name != "regression"
+    ]
     return base.replace(parameters=kept)
 
 

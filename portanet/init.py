@@ -59,9 +59,7 @@ class Initializer:
     def __repr__(self) -> str:
         stored = [name for name in inspect.signature(type(self)).parameters if name in vars(self)]
         values = [(name, getattr(self, name)) for name in stored]
-        shown = [
-            f"{name}={value.__name__ if isinstance(value, type) else repr(value)}" for name, value in values
-        ]
+        shown = [f"{name}={value.__name__ if isinstance(value, type) else repr(value)}" for name, value in values]
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
@@ -132,9 +130,7 @@ class Uniform(Initializer):
     True
     """
 
-    def __init__(
-        self, range: float | tuple[float, float] = 0.01, std: float | None = None, mean: float = 0.0
-    ):
+    def __init__(self, range: float | tuple[float, float] = 0.01, std: float | None = None, mean: float = 0.0):
         if std is not None:
             _not_negative(std, "std")
         self.range, self.std, self.mean = range, std, _number(mean, "mean")
@@ -336,9 +332,7 @@ class Orthogonal(Initializer):
         rows, columns = shape[0], math.prod(shape[1:])
         tall = rng.standard_normal((max(rows, columns), min(rows, columns)))
         q, r = np.linalg.qr(tall)
-        q = q * np.where(
-            np.diag(r) < 0, -1.0, 1.0
-        )  # a QR is unique, and uniform over rotations, up to these signs
+        q = q * np.where(np.diag(r) < 0, -1.0, 1.0)  # a QR is unique, and uniform over rotations, up to these signs
         return _gain(self.gain) * (q if rows >= columns else q.T).reshape(shape)
 
 
@@ -372,9 +366,7 @@ class Sparse(Initializer):
 
     def sample(self, shape: Sequence[int], rng: np.random.Generator) -> np.ndarray:
         if len(shape) != 2:
-            raise ValueError(
-                f"Sparse is for matrices (in, out), got shape {tuple(shape)}; use Normal or GlorotUniform"
-            )
+            raise ValueError(f"Sparse is for matrices (in, out), got shape {tuple(shape)}; use Normal or GlorotUniform")
         kept = int(self.sparsity * shape[0])
         rank_in_column = rng.random(size=shape).argsort(axis=0).argsort(axis=0)
         return np.where(rank_in_column < kept, rng.normal(0.0, self.std, size=shape), 0.0)
@@ -415,9 +407,7 @@ def sample(spec: Any, shape: Sequence[int], rng: np.random.Generator) -> np.ndar
     """
     shape = tuple(int(size) for size in shape)
     if isinstance(spec, type):
-        raise TypeError(
-            f"an initialiser must be an object, got the class {spec.__name__}; write {spec.__name__}()"
-        )
+        raise TypeError(f"an initialiser must be an object, got the class {spec.__name__}; write {spec.__name__}()")
     if callable(getattr(spec, "sample", None)) and not hasattr(spec, "__array__"):
         values, source = spec.sample(shape, rng), repr(spec)
     elif callable(spec):

@@ -228,9 +228,7 @@ def as_nonlinearity(value: Any) -> Callable[..., Any]:
     if value is None:
         return identity
     if isinstance(value, type):
-        raise TypeError(
-            f"nonlinearity must be an object, got the class {value.__name__}; write {value.__name__}()"
-        )
+        raise TypeError(f"nonlinearity must be an object, got the class {value.__name__}; write {value.__name__}()")
     if callable(value):
         return value
     raise TypeError(f"nonlinearity must be a function of one tensor or None, got {value!r}{_advice(value)}")

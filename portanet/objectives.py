@@ -239,9 +239,7 @@ def categorical_accuracy(prediction: Any, target: Any, top_k: int = 1) -> Tensor
     p, t = _over_classes("categorical_accuracy", prediction, target)
     classes = p.shape[1]
     if not isinstance(top_k, int) or not 1 <= top_k <= classes:
-        raise DeclarationError(
-            f"categorical_accuracy: top_k must be from 1 to the {classes} classes, got {top_k!r}"
-        )
+        raise DeclarationError(f"categorical_accuracy: top_k must be from 1 to the {classes} classes, got {top_k!r}")
     right = t if t.ndim < p.ndim else ops.argmax(t, axis=1)
     if top_k == 1:
         return ops.cast(ops.equal(_as_int32(ops.argmax(p, axis=1)), _as_int32(right)), p.dtype)
@@ -274,9 +272,7 @@ def aggregate(loss: Any, weights: Any = None, mode: str = "mean") -> Tensor:
         For another mode, or for weights that do not fit.
     """
     if mode not in MODES:
-        raise DeclarationError(
-            f"unknown mode {mode!r}{did_you_mean(mode, MODES)}; allowed: {', '.join(MODES)}"
-        )
+        raise DeclarationError(f"unknown mode {mode!r}{did_you_mean(mode, MODES)}; allowed: {', '.join(MODES)}")
     loss = ops.as_tensor(loss)
     if loss.dtype not in FLOATS:
         loss = ops.cast(loss, current().floatX)

@@ -498,5 +498,3 @@ def random_normal_like(x, mean: float = 0.0, scale: float = 1.0):
 def bernoulli(p):
     """Ones with probability p, else zeros, anew for each batch."""
     return call("Bernoulli", p)
-
-

@@ -22,7 +22,7 @@ def save(path: str | os.PathLike, weights: Mapping[str, np.ndarray]) -> None:
     handle, draft = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
-            np.savez(file, **weights)
+            np.savez(file, allow_pickle=False, **weights)
         os.replace(draft, path)
     except BaseException:
         os.unlink(draft)

@@ -98,9 +98,7 @@ def regularize_layer_params_weighted(
     -------
     Tensor, shape ()
     """
-    terms = [
-        factor * regularize_layer_params(layer, penalty, tags, **kwargs) for layer, factor in layers.items()
-    ]
+    terms = [factor * regularize_layer_params(layer, penalty, tags, **kwargs) for layer, factor in layers.items()]
     return apply_penalty(terms, lambda term: term)
 
 
@@ -125,6 +123,4 @@ def regularize_network_params(layer: Layer | Sequence[Layer], penalty: Penalty,
 
 
 def _tagged(layer: Layer, tags: Mapping[str, bool]) -> list[Parameter]:
-    return [
-        param for param in layer.params if all((tag in param.tags) == wanted for tag, wanted in tags.items())
-    ]
+    return [param for param in layer.params if all((tag in param.tags) == wanted for tag, wanted in tags.items())]

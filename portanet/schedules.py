@@ -306,9 +306,7 @@ def _need_counts(schedule: Schedule, *names: str) -> None:
     for name in names:
         value = getattr(schedule, name)
         if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-            raise ValueError(
-                f"{type(schedule).__name__}: {name} must be a whole number from 1 on, got {value!r}"
-            )
+            raise ValueError(f"{type(schedule).__name__}: {name} must be a whole number from 1 on, got {value!r}")
 
 
 def _need_unit(schedule: Any) -> None:

@@ -17,6 +17,8 @@ class Target:
 
     Attributes
     ----------
+    classes : ndarray
+        Labels, where there are any.
     num_outputs : int
         Units the output layer needs.
     nonlinearity, loss_function : callable
@@ -25,6 +27,7 @@ class Target:
     """
 
     stratified = False
+    classes: np.ndarray
     num_outputs: int
     nonlinearity: Any
     loss_function: Any
@@ -41,6 +44,10 @@ class Target:
     def decode(self, prediction: np.ndarray) -> np.ndarray:
         """What `predict` returns for the output layer's values."""
         raise NotImplementedError
+
+    def probabilities(self, prediction: np.ndarray) -> np.ndarray:
+        """What `predict_proba` returns for them."""
+        return prediction
 
 
 class Continuous(Target):
@@ -98,9 +105,6 @@ class Classes(Target):
     def decode(self, prediction):
         return self.classes[self.probabilities(prediction).argmax(axis=1)]
 
-    def probabilities(self, prediction: np.ndarray) -> np.ndarray:
-        return prediction
-
 
 class TwoClassesOneUnit(Classes):
     """Two labels from one sigmoid unit: the probability of the second."""
@@ -141,9 +145,6 @@ class ManyLabels(Target):
 
     def decode(self, prediction):
         return (prediction > 0.5).astype(int)
-
-    def probabilities(self, prediction: np.ndarray) -> np.ndarray:
-        return prediction
 
 
 def classification_target(y: Any, classes: Any = None) -> Target:

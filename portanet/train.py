@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from .data.batches import BatchIterator
-from .exceptions import NotFiniteLossError
+from .exceptions import DataError, NotFiniteLossError
 from .history import History
 from .schedules import values_for
 
@@ -129,17 +131,16 @@ def train(run: Run) -> bool:
     finally:
         for name in ("train", "batch", "valid"):
             run.program.unbind(name)
-    try:
+    with contextlib.suppress(StopIteration):  # training is over already
         run.call("on_training_finished", interrupted=interrupted)
-    except StopIteration:
-        pass  # noqa: SIM105 - training is over already
     return interrupted
 
 
 def _epoch(run: Run) -> dict[str, Any]:
     started = time.perf_counter()
     before = run.program.get_state()
-    losses, sizes = [], []
+    losses: list[float] = []
+    sizes: list[int] = []
     for name, batches, count in _chunks(run):
         first = int(before["step"]) + len(losses)
         epoch = len(run.history)
@@ -169,11 +170,9 @@ def _chunks(run: Run) -> Iterator[tuple[str, list[np.ndarray], list[int]]]:
     step = 1 if run.hooks.get("on_batch_finished") else CHUNK
     for at in range(0, len(batches), step):
         chunk = batches[at : at + step]
-        sizes = [len(rows) for rows in chunk]
-        if run.batches.transforms:
-            yield "batch", _bind_transformed(run, chunk), sizes
-        else:
-            yield "train", chunk, sizes
+        name = "batch" if run.batches.transforms else "train"
+        chunk = _bind_transformed(run, chunk) if run.batches.transforms else chunk
+        yield name, chunk, [len(rows) for rows in chunk]
 
 
 def _bind_transformed(run: Run, chunk: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -181,7 +180,7 @@ def _bind_transformed(run: Run, chunk: Sequence[np.ndarray]) -> list[np.ndarray]
     parts = [_transformed(run, rows) for rows in chunk]
     run.program.bind("batch", {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
     ends = np.cumsum([0] + [len(part["target"]) for part in parts])
-    return [np.arange(start, stop) for start, stop in zip(ends[:-1], ends[1:], strict=True)]
+    return [np.arange(start, stop) for start, stop in pairwise(ends)]
 
 
 def _transformed(run: Run, rows: np.ndarray) -> Arrays:
@@ -189,7 +188,13 @@ def _transformed(run: Run, rows: np.ndarray) -> Arrays:
     rest = {name: feeds.pop(name) for name in ("target", "weight") if name in feeds}
     alone = next(iter(feeds)) if len(feeds) == 1 else None
     Xb, target = run.batches.transform(feeds if alone is None else feeds[alone], rest.pop("target"))
-    return {**(Xb if alone is None else {alone: np.asarray(Xb)}), "target": np.asarray(target), **rest}
+    changed = {**(Xb if alone is None else {alone: np.asarray(Xb)}), "target": np.asarray(target), **rest}
+    counts = {name: len(array) for name, array in changed.items()}
+    if len(set(counts.values())) > 1:
+        found = ", ".join(f"{count} of '{name}'" for name, count in counts.items())
+        raise DataError(f"{type(run.batches).__name__}.transform made a batch of unequal rows: {found}; "
+                        "return as many of each, and as many as were given where samples are weighted")  # fmt: skip
+    return changed
 
 
 def _need_finite(run: Run, before: dict, losses: np.ndarray, done: int, hyper: Mapping[str, Sequence[float]]) -> None:
@@ -197,10 +202,10 @@ def _need_finite(run: Run, before: dict, losses: np.ndarray, done: int, hyper: M
     if not len(bad):
         return
     run.program.set_state(before)
-    rate = hyper.get("learning_rate", [float("nan")] * len(losses))[bad[0]]
+    rate = f", at learning rate {hyper['learning_rate'][bad[0]]:g}" if "learning_rate" in hyper else ""
     raise NotFiniteLossError(
-        f"the training loss turned {losses[bad[0]]} in epoch {len(run.history) + 1}, batch {done + bad[0] + 1}, at "
-        f"learning rate {rate:g}; the net is as it was before that epoch. Try a learning rate ten times smaller, "
+        f"the training loss turned {losses[bad[0]]} in epoch {len(run.history) + 1}, batch {done + bad[0] + 1}"
+        f"{rate}; the net is as it was before that epoch. Try a learning rate ten times smaller, "
         "total_norm_constraint=5 to clip gradients, or inputs scaled to about -1 to 1"
     )
 

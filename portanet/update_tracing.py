@@ -59,9 +59,7 @@ class State:
         if name in self.values:
             return self.values[name]
         if self.starts.setdefault(self._checked(name), float(start)) != start:
-            raise ValueError(
-                f"slot '{name}' starts from {self.starts[name]} and from {start}; read it with one start"
-            )
+            raise ValueError(f"slot '{name}' starts from {self.starts[name]} and from {start}; read it with one start")
         return self._read_slot(name)
 
     def __getitem__(self, name: str) -> Any:

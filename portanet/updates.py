@@ -197,9 +197,7 @@ def amsgrad(param, grad, state, learning_rate=0.001, *, beta1=0.9, beta2=0.999, 
     return param - rate * m / (ops.sqrt(largest) + epsilon)
 
 
-def adamw(
-    param, grad, state, learning_rate=0.001, *, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01
-):
+def adamw(param, grad, state, learning_rate=0.001, *, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01):
     """Adam with weight decay that its denominator does not scale; slots "m" and "v"::
 
         m ← β1 m + (1 - β1) g

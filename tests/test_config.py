@@ -198,9 +198,7 @@ def test_a_project_without_a_repository_is_searched_to_the_root(place, monkeypat
         ("win32", {}, "home/AppData/Roaming"),
     ],
 )
-def test_the_user_file_lies_where_the_platform_keeps_such_files(
-    place, monkeypatch, platform, variables, folder
-):
+def test_the_user_file_lies_where_the_platform_keeps_such_files(place, monkeypatch, platform, variables, folder):
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.delenv("APPDATA", raising=False)
     for variable, value in variables.items():
@@ -263,9 +261,7 @@ def test_a_file_in_another_encoding_is_refused(place):
 
 
 def test_unknown_settings_are_refused_by_every_entrance():
-    with pytest.raises(
-        ConfigError, match=r"^config_context: unknown setting 'devise' \(did you mean 'device'\?\)"
-    ):
+    with pytest.raises(ConfigError, match=r"^config_context: unknown setting 'devise' \(did you mean 'device'\?\)"):
         config_context(devise=None).__enter__()
     with pytest.raises(ConfigError, match="unknown setting 'flotX'"):
         get("flotX")
@@ -315,7 +311,5 @@ def test_bad_options_are_refused(monkeypatch):
         get("backend")
     monkeypatch.delenv("PORTANET_OPTIONS_TORCH")
     monkeypatch.setenv("PORTANET_OPTIONS_TORHC", "a=1")
-    with pytest.raises(
-        ConfigError, match=r"PORTANET_OPTIONS_TORHC: no backend has this name; allowed: .*TORCH"
-    ):
+    with pytest.raises(ConfigError, match=r"PORTANET_OPTIONS_TORHC: no backend has this name; allowed: .*TORCH"):
         get("backend")

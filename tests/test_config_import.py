@@ -95,9 +95,7 @@ def test_the_text_is_a_config_file_the_resolver_reads(home, monkeypatch):
 
 
 def test_keras_settings(home):
-    imported = keras(
-        home, floatx="float64", epsilon=1e-07, backend="numpy", image_data_format="channels_last", x=[]
-    )
+    imported = keras(home, floatx="float64", epsilon=1e-07, backend="numpy", image_data_format="channels_last", x=[])
     assert imported.settings == {"floatX": "float64", "backend": "numpy"}
     notes = "\n".join(imported.notes)
     assert "epsilon = 1e-07 has no counterpart: each layer" in notes
@@ -111,9 +109,7 @@ def test_keras_settings(home):
 def test_an_engine_without_an_adapter_is_noted_and_left_out(home, name):
     imported = keras(home, backend=name)
     assert imported.settings == {}
-    assert (
-        f"backend = {name} cannot be used here yet; the backend stays what it is (numpy)" in imported.notes[0]
-    )
+    assert f"backend = {name} cannot be used here yet; the backend stays what it is (numpy)" in imported.notes[0]
 
 
 def test_an_engine_that_became_available_is_taken_over(home, monkeypatch):

@@ -114,7 +114,9 @@ def test_layer_parameters_lists_what_a_declaration_understands():
 
 def test_misspelt_parameter_is_told_with_a_suggestion():
     (fault,) = faults(NAMED, hidden_num_unit=7)
-    assert "'hidden_num_unit'" in fault and "did you mean 'num_units'?" in fault and "layer 'hidden' (DenseLayer)" in fault
+    assert (
+        "'hidden_num_unit'" in fault and "did you mean 'num_units'?" in fault and "layer 'hidden' (DenseLayer)" in fault
+    )
 
 
 def test_parameter_of_no_layer():

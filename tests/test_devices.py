@@ -25,9 +25,7 @@ def test_names_are_read_and_written_back(text, spec):
     assert parse_device(spec) is spec
 
 
-@pytest.mark.parametrize(
-    "text", ["", "gpu:", "gpu:-1", "gpu:01", "gpu:1 ", "cpu:0", "auto:0", "gpu:٣", "tpu", 0, None]
-)
+@pytest.mark.parametrize("text", ["", "gpu:", "gpu:-1", "gpu:01", "gpu:1 ", "cpu:0", "auto:0", "gpu:٣", "tpu", 0, None])
 def test_anything_else_is_refused_with_the_grammar(text):
     with pytest.raises(DeviceNotFound, match=r"unknown device .*allowed: auto, cpu, gpu, gpu:<index>"):
         parse_device(text)
@@ -69,9 +67,7 @@ def test_a_literal_choice_is_taken_literally():
 
 
 def test_a_missing_gpu_is_an_error_with_the_probe_s_reason_and_fix():
-    with pytest.raises(
-        DeviceUnavailable, match="'gpu' is not available to backend 'numpy': CuPy is not"
-    ) as caught:
+    with pytest.raises(DeviceUnavailable, match="'gpu' is not available to backend 'numpy': CuPy is not") as caught:
         choose_device("gpu", [CPU], [NO_CUPY], "numpy")
     assert caught.value.reason == "cupy-not-installed"
     assert caught.value.fix == "pip install cupy-cuda12x"
@@ -79,9 +75,7 @@ def test_a_missing_gpu_is_an_error_with_the_probe_s_reason_and_fix():
 
 
 def test_a_missing_index_lists_those_there_are():
-    with pytest.raises(
-        DeviceUnavailable, match=r"'gpu:2' .*it has gpu:0, gpu:1; fix: use one of gpu:0"
-    ) as caught:
+    with pytest.raises(DeviceUnavailable, match=r"'gpu:2' .*it has gpu:0, gpu:1; fix: use one of gpu:0") as caught:
         choose_device("gpu:2", [CPU, GPU0, GPU1], [], "torch")
     assert caught.value.reason == "no-such-index"
 

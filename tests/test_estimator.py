@@ -12,7 +12,7 @@ from portanet.exceptions import DataError, DeclarationError, NotFiniteLossError
 from portanet.nonlinearities import softmax
 from portanet.objectives import absolute_error
 from portanet.schedules import ExponentialDecay
-from portanet.updates import adam, nesterov_momentum
+from portanet.updates import nesterov_momentum
 
 DENSE = [("input", layers.InputLayer), ("hidden", layers.DenseLayer), ("output", layers.DenseLayer)]
 
@@ -154,7 +154,8 @@ def test_read_only_arrays_and_memory_maps(tmp_path, digits):
 def test_several_inputs_by_name():
     X, y = blobs()
     declared = [("left", layers.InputLayer), ("right", layers.InputLayer),
-                ("both", layers.ConcatLayer, {"incomings": ["left", "right"]}), ("output", layers.DenseLayer)]  # fmt: skip
+                ("both", layers.ConcatLayer, {"incomings": ["left", "right"]}),
+                ("output", layers.DenseLayer)]  # fmt: skip
     net = NeuralNetClassifier(declared, batch_size=16, max_epochs=60, random_state=0, update_learning_rate=0.01)
     parts = {"left": X[:, :1], "right": X[:, 1:]}
     assert net.fit(parts, y).score(parts, y) > 0.9
@@ -330,7 +331,9 @@ def test_wrong_number_of_features_at_predict(digits):
 
 
 def test_declared_input_shape_against_the_data(digits):
-    with pytest.raises(DataError, match=r"layer 'input' \(InputLayer\): X has shape \(1797, 64\), the net takes \(n, 60\)"):
+    with pytest.raises(
+        DataError, match=r"layer 'input' \(InputLayer\): X has shape \(1797, 64\), the net takes \(n, 60\)"
+    ):
         net_of(input_shape=(None, 60)).fit(*digits)
 
 

@@ -18,9 +18,7 @@ def convolve(x, W, stride, pads, dilation, groups):
         for i in range(rows):
             for j in range(columns):
                 top, left = i * stride[0], j * stride[1]
-                seen = x[:, first : first + per_group, top :: dilation[0], left :: dilation[1]][
-                    :, :, :kh, :kw
-                ]
+                seen = x[:, first : first + per_group, top :: dilation[0], left :: dilation[1]][:, :, :kh, :kw]
                 y[:, o, i, j] = (seen * W[o]).sum(axis=(1, 2, 3))
     return y
 
@@ -94,9 +92,7 @@ def test_sequences():
 
 def test_tied_bias_rides_on_the_convolution():
     assert nodes(trace(Conv2DLayer((None, 1, 5, 5), 3, 3))) == ["Conv", "Relu"]
-    assert nodes(trace(Conv2DLayer((None, 1, 5, 5), 3, 3, b=None, nonlinearity=None, untie_biases=True))) == [
-        "Conv"
-    ]
+    assert nodes(trace(Conv2DLayer((None, 1, 5, 5), 3, 3, b=None, nonlinearity=None, untie_biases=True))) == ["Conv"]
     assert Conv2DLayer((None, 1, 5, 5), 3, 3, b=None).b is None
 
 

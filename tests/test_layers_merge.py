@@ -12,9 +12,7 @@ RNG = np.random.default_rng(0)
 
 def inputs(*shapes):
     """Input layers of those shapes, and arrays for them."""
-    return [InputLayer((None, *shape)) for shape in shapes], [
-        RNG.normal(size=(2, *shape)) for shape in shapes
-    ]
+    return [InputLayer((None, *shape)) for shape in shapes], [RNG.normal(size=(2, *shape)) for shape in shapes]
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,7 @@ def test_nothing_happens_when_predicting(layer):
     assert layer.params == []
 
 
-@pytest.mark.parametrize(
-    "layer", [DropoutLayer((None, 3), p=0), GaussianNoiseLayer((None, 3), sigma=0)], ids=repr
-)
+@pytest.mark.parametrize("layer", [DropoutLayer((None, 3), p=0), GaussianNoiseLayer((None, 3), sigma=0)], ids=repr)
 def test_no_noise_is_no_node(layer):
     assert nodes(trace(layer, deterministic=False)) == []
 

@@ -195,9 +195,7 @@ def test_aggregate(mode):
     by_sample = compute(lambda x, w: objectives.aggregate(x, w, mode), LOSSES, WEIGHTS)
     assert by_sample == pytest.approx(weighted)
     everywhere = np.broadcast_to(WEIGHTS[:, None], LOSSES.shape)
-    assert compute(lambda x, w: objectives.aggregate(x, w, mode), LOSSES, everywhere) == pytest.approx(
-        weighted
-    )
+    assert compute(lambda x, w: objectives.aggregate(x, w, mode), LOSSES, everywhere) == pytest.approx(weighted)
     one = compute(lambda x, w: objectives.aggregate(x, w, mode), LOSSES[:, 0], WEIGHTS)
     assert one == pytest.approx(
         {"mean": np.mean, "sum": np.sum}.get(mode, lambda x: np.sum(x) / 8)(LOSSES[:, 0] * WEIGHTS)

@@ -21,7 +21,7 @@ def test_script_prints_the_output_shown(capsys):
     (place,) = [i for i, (kind, body) in enumerate(blocks()) if kind == "python" and ">>>" not in body]
     script, shown = blocks()[place][1], blocks()[place + 1][1]
     assert len([line for line in script.splitlines() if line.strip()]) < 15
-    exec(script, {})  # noqa: S102
+    exec(script, {})
     printed = capsys.readouterr().out
     blank = [NUMBER.sub("#", SECONDS.sub("#s", text)).split() for text in (shown, printed)]
     assert blank[0] == blank[1]
@@ -32,7 +32,7 @@ def test_script_prints_the_output_shown(capsys):
 def test_snippets():
     globs: dict = {}
     (script,) = [body for kind, body in blocks() if kind == "python" and ">>>" not in body]
-    exec(script.replace("verbose=1", "verbose=0"), globs)  # noqa: S102
+    exec(script.replace("verbose=1", "verbose=0"), globs)
     for kind, body in blocks():
         if kind == "python" and ">>>" in body:
             test = doctest.DocTestParser().get_doctest(body, globs, "README", "README.md", 0)

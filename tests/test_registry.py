@@ -100,18 +100,14 @@ def test_a_row_is_loaded_once(monkeypatch):
 
 def test_a_missing_package_names_the_install_command(monkeypatch):
     add_row(monkeypatch, requires="surely_not_installed")
-    with pytest.raises(
-        BackendUnavailable, match=r"not installed: .*'surely_not_installed' .*>=3.9.*pip install toy"
-    ):
+    with pytest.raises(BackendUnavailable, match=r"not installed: .*'surely_not_installed' .*>=3.9.*pip install toy"):
         registry.load("toy")
     assert "toy" in registry.known()
     assert "toy" not in registry.names()
 
 
 def test_a_package_that_does_not_import_is_unavailable(monkeypatch):
-    monkeypatch.setitem(
-        registry.ROWS, "toy", registry.BackendRow("toy", "no_such", None, "pip install toy", ">=3.9")
-    )
+    monkeypatch.setitem(registry.ROWS, "toy", registry.BackendRow("toy", "no_such", None, "pip install toy", ">=3.9"))
     with pytest.raises(BackendUnavailable, match=r"cannot be imported: .*no_such.*pip install toy") as caught:
         registry.load("toy")
     assert isinstance(caught.value.__cause__, ImportError)
@@ -160,9 +156,7 @@ def test_a_broken_entry_point_names_its_package_and_the_error(install, source, f
 def test_two_packages_with_one_name_are_refused(install):
     install("toy", TOY)
     install("toy", TOY, package="other_engine")
-    with pytest.raises(
-        BackendUnavailable, match=r"registered by '\w+_engine' and '\w+_engine'; uninstall all but one"
-    ):
+    with pytest.raises(BackendUnavailable, match=r"registered by '\w+_engine' and '\w+_engine'; uninstall all but one"):
         registry.load("toy")
 
 

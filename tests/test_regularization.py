@@ -62,9 +62,7 @@ def test_no_parameters_cost_nothing():
 def test_layers_are_seen_through_their_regularizable_parameters():
     one = compute(lambda: regularization.regularize_layer_params(ONE, regularization.l1))
     assert one == (8.0, {"one.W", "one.scale"})
-    both = compute(
-        lambda: regularization.regularize_layer_params({"a": ONE, "b": TWO}.values(), regularization.l1)
-    )
+    both = compute(lambda: regularization.regularize_layer_params({"a": ONE, "b": TWO}.values(), regularization.l1))
     assert both == (12.0, {"one.W", "one.scale", "two.W", "two.scale"})
 
 
@@ -79,15 +77,11 @@ def test_layers_are_seen_through_their_regularizable_parameters():
     ],
 )
 def test_tags_choose_parameters(tags, seen):
-    assert (
-        compute(lambda: regularization.regularize_layer_params(ONE, regularization.l2, tags=tags))[1] == seen
-    )
+    assert compute(lambda: regularization.regularize_layer_params(ONE, regularization.l2, tags=tags))[1] == seen
 
 
 def test_layers_may_weigh_differently():
-    found = compute(
-        lambda: regularization.regularize_layer_params_weighted({ONE: 0.5, TWO: 2.0}, regularization.l1)
-    )
+    found = compute(lambda: regularization.regularize_layer_params_weighted({ONE: 0.5, TWO: 2.0}, regularization.l1))
     assert found[0] == 0.5 * 8.0 + 2.0 * 4.0
 
 

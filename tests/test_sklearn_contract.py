@@ -42,9 +42,7 @@ def iris():
 
 
 def classifier(**kwargs):
-    return NeuralNetClassifier(
-        DECLARED, hidden_num_units=16, batch_size=16, max_epochs=40, random_state=0, **kwargs
-    )
+    return NeuralNetClassifier(DECLARED, hidden_num_units=16, batch_size=16, max_epochs=40, random_state=0, **kwargs)
 
 
 def test_pipeline_and_cross_validation(iris):

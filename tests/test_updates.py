@@ -155,18 +155,14 @@ def test_rule_works_place_by_place_with_its_usual_slots(name):
 @pytest.mark.parametrize("name", LASAGNE)
 def test_defaults_are_lasagnes(name):
     found = updates.hyperparameters(getattr(updates, name))
-    assert {key: value for key, value in found.items() if value is not inspect.Parameter.empty} == LASAGNE[
-        name
-    ]
+    assert {key: value for key, value in found.items() if value is not inspect.Parameter.empty} == LASAGNE[name]
 
 
 @pytest.mark.parametrize("name", ["sgd", "momentum", "nesterov_momentum"])
 def test_plain_rules_need_a_learning_rate(name):
     rule = getattr(updates, name)
     assert updates.hyperparameters(rule)["learning_rate"] is inspect.Parameter.empty
-    with pytest.raises(
-        DeclarationError, match=f"'{name}' needs a value for learning_rate.*update_learning_rate"
-    ):
+    with pytest.raises(DeclarationError, match=f"'{name}' needs a value for learning_rate.*update_learning_rate"):
         updates.trace_update(rule, {}, SHAPES)
 
 
@@ -196,9 +192,7 @@ def test_hyperparameters_may_change_between_updates():
 
 def test_rules_keep_float32():
     update = updates.trace_update(updates.adam, {}, SHAPES)
-    param, slots = run_updates(
-        update, update.graphs["*"], np.ones(3, "f4"), np.ones((2, 3), "f4"), [update.hyper] * 2
-    )
+    param, slots = run_updates(update, update.graphs["*"], np.ones(3, "f4"), np.ones((2, 3), "f4"), [update.hyper] * 2)
     assert {param.dtype, slots["m"].dtype} == {np.dtype("float32")}
 
 
@@ -231,9 +225,7 @@ def test_rule_over_whole_parameters_has_a_graph_for_each():
     assert not update.elementwise
     assert list(update.graphs) == ["hidden.W", "hidden.b"]
     assert update.graphs["hidden.W"].inputs["param"] == TensorType("float64", (4, 3))
-    param, _ = run_updates(
-        update, update.graphs["hidden.b"], [3.0, 4.0, 0.0], np.ones((1, 3)), [update.hyper]
-    )
+    param, _ = run_updates(update, update.graphs["hidden.b"], [3.0, 4.0, 0.0], np.ones((1, 3)), [update.hyper])
     np.testing.assert_allclose(param, [2.5, 3.5, -0.5])
 
 
@@ -258,9 +250,7 @@ def test_rule_that_looks_at_the_shape_is_not_joined():
     update = updates.trace_update(no_momentum_for_biases, {}, SHAPES, "float64")
     assert set(update.graphs) == set(SHAPES)
     assert update.slots == {"velocity": 0.0}
-    param, slots = run_updates(
-        update, update.graphs["hidden.b"], np.zeros(3), np.ones((2, 3)), [update.hyper] * 2
-    )
+    param, slots = run_updates(update, update.graphs["hidden.b"], np.zeros(3), np.ones((2, 3)), [update.hyper] * 2)
     np.testing.assert_allclose(param, np.full(3, -0.2))
     np.testing.assert_array_equal(slots["velocity"], np.zeros(3))
 
@@ -330,9 +320,7 @@ def test_norm_constraint_limits_what_leads_into_each_unit(shape, axis):
 
 def test_norm_constraint_leaves_biases_alone():
     update = updates.trace_update(updates.sgd, RATE, SHAPES, "float64", constraint=0.1)
-    param, _ = run_updates(
-        update, update.graphs["hidden.b"], [3.0, 4.0, 5.0], np.zeros((1, 3)), [update.hyper]
-    )
+    param, _ = run_updates(update, update.graphs["hidden.b"], [3.0, 4.0, 5.0], np.zeros((1, 3)), [update.hyper])
     np.testing.assert_array_equal(param, [3.0, 4.0, 5.0])
 
 
@@ -340,9 +328,7 @@ def test_norm_constraint_needs_axes_for_a_vector():
     def rule(param, grad, state, learning_rate=0.1):
         return updates.norm_constraint(param - learning_rate * grad, 1.0)
 
-    with pytest.raises(
-        DeclarationError, match=r"on parameter 'b' .3,.*norm_constraint needs norm_axes.*2 to 5 dim"
-    ):
+    with pytest.raises(DeclarationError, match=r"on parameter 'b' .3,.*norm_constraint needs norm_axes.*2 to 5 dim"):
         updates.trace_update(rule, {}, {"b": (3,)})
 
 
@@ -387,8 +373,7 @@ def test_hyperparameter_faults_are_told_together():
     with pytest.raises(DeclarationError) as error:
         updates.trace_update(updates.momentum, {"momentun": 0.9, "momentum": float("inf")}, SHAPES)
     assert error.value.faults == [
-        "update rule 'momentum' has no 'momentun' (did you mean 'momentum'?); "
-        "allowed: learning_rate, momentum",
+        "update rule 'momentum' has no 'momentun' (did you mean 'momentum'?); allowed: learning_rate, momentum",
         "update rule 'momentum' needs a value for learning_rate: write update_learning_rate=...",
         "update rule 'momentum': momentum must be a finite number, got inf",
     ]
@@ -402,9 +387,7 @@ def test_rule_must_take_a_learning_rate():
         updates.trace_update(rule, {}, SHAPES)
 
 
-@pytest.mark.parametrize(
-    "rule", ["adam", None, lambda param, grad: param, lambda *, param, grad, state: param]
-)
+@pytest.mark.parametrize("rule", ["adam", None, lambda param, grad: param, lambda *, param, grad, state: param])
 def test_what_is_no_rule_is_refused(rule):
     with pytest.raises(DeclarationError, match=r"must be a function rule\(param, grad, state, learning_rate"):
         updates.hyperparameters(rule)
@@ -465,9 +448,7 @@ def test_slot_of_another_shape_is_refused():
         state["norm"] = ops.sum(grad)
         return param - learning_rate * grad
 
-    with pytest.raises(
-        DeclarationError, match=r"wrote to slot 'norm' a float32\(\); it must be a float32\(4, 3\)"
-    ):
+    with pytest.raises(DeclarationError, match=r"wrote to slot 'norm' a float32\(\); it must be a float32\(4, 3\)"):
         updates.trace_update(rule, {}, SHAPES)
 
 
@@ -476,7 +457,5 @@ def test_slot_must_start_from_one_value_for_all_parameters():
         state["scale"] = state.get("scale", float(param.ndim)) * 0.5
         return param - state["scale"] * grad
 
-    with pytest.raises(
-        DeclarationError, match=r"'scale' starts from 2.0 for one parameter and from 1.0 for another"
-    ):
+    with pytest.raises(DeclarationError, match=r"'scale' starts from 2.0 for one parameter and from 1.0 for another"):
         updates.trace_update(rule, {}, SHAPES)

@@ -55,7 +55,7 @@ class BatchIterator:
         size = self.batch_size
         if isinstance(size, bool) or not isinstance(size, int | np.integer) or (size < 1 and size != -1):
             raise DataError(f"batch_size must be a positive whole number, or -1 for all rows, got {size!r}")
-        size = count if size == -1 else int(size)
+        size = max(count, 1) if size == -1 else int(size)
         order = rng.permutation(count) if rng is not None and self.shuffle else np.arange(count)
         return [order[at : at + size] for at in range(0, count, size)]
 

@@ -30,7 +30,7 @@ class TrainSplit:
     (array([0, 1, 2, 3, 4, 5]), array([6, 7]))
     """
 
-    def __init__(self, eval_size: float | int | None = 0.2, stratify: bool = True, shuffle: bool = True):
+    def __init__(self, eval_size: Any = 0.2, stratify: bool = True, shuffle: bool = True):
         self.eval_size, self.stratify, self.shuffle = eval_size, stratify, shuffle
 
     def rows(self, count: int, classes: np.ndarray | None = None, rng: np.random.Generator | None = None
@@ -62,9 +62,10 @@ class TrainSplit:
         size = self.eval_size
         if size is None or size == 0:
             return 0
-        if isinstance(size, bool) or not isinstance(size, int | float | np.number) or size < 0:
+        whole = isinstance(size, int | np.integer) and not isinstance(size, bool)
+        if not (isinstance(size, float | np.floating) and 0 < size < 1) and not (whole and size > 0):
             raise DataError(f"eval_size must be a share below 1, a number of rows, or 0, got {size!r}")
-        held_out = int(round(size * count)) if size < 1 else int(size)
+        held_out = round(size * count) if size < 1 else int(size)
         held_out = max(held_out, 1)
         if held_out >= count:
             raise DataError(f"train_split holds out {held_out} of n_samples = {count}, which leaves none to train on; "

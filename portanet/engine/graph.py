@@ -52,7 +52,7 @@ class TensorType:
 class Node:
     """One operator applied to named values; an omitted optional input is the empty name."""
 
-    __slots__ = ("op", "inputs", "outputs", "attrs", "layer")
+    __slots__ = ("attrs", "inputs", "layer", "op", "outputs")
 
     def __init__(self, op, inputs, outputs, attrs=None, layer=None):
         self.op, self.inputs, self.outputs = op, tuple(inputs), tuple(outputs)

@@ -82,7 +82,7 @@ class Expression:
 class Tensor(Expression):
     """A value of the graph being traced: its name, dtype and shape (the batch axis is ``"N"``)."""
 
-    __slots__ = ("tracer", "name")
+    __slots__ = ("name", "tracer")
 
     def __init__(self, tracer, name):
         self.tracer, self.name = tracer, name
@@ -213,13 +213,14 @@ def cut(value, key):
     at = keys.index(Ellipsis) if Ellipsis in keys else len(keys)
     keys[at : at + 1] = [slice(None)] * (tensor.ndim - given)
     starts, ends, axes, steps, dropped, added, axis = [], [], [], [], [], [], 0
-    for k in keys:
-        if k is None:
+    for entry in keys:
+        if entry is None:
             added.append(axis - len(dropped) + len(added))
             continue
-        if not isinstance(k, slice):
+        k = entry
+        if not isinstance(entry, slice):
             dropped.append(axis)
-            k = slice(int(k), int(k) + 1 or None)
+            k = slice(int(entry), int(entry) + 1 or None)
         if k != slice(None):
             step = 1 if k.step is None else k.step
             far = (1 << 31) - 1

@@ -56,11 +56,7 @@ def axes_of(value: Any, rank: int, name: str) -> tuple[int, ...]:
 def need_rank(shape: Sequence[int | None], rank: int) -> None:
     """Refuse an incoming shape that has not `rank` axes."""
     if len(shape) != rank:
-        advice = (
-            "put a ReshapeLayer before it"
-            if len(shape) < rank
-            else "put a FlattenLayer or ReshapeLayer before it"
-        )
+        advice = "put a ReshapeLayer before it" if len(shape) < rank else "put a FlattenLayer or ReshapeLayer before it"
         raise ValueError(f"incoming must be {LAYOUTS[rank]}, got {written(shape)}; {advice}")
 
 

@@ -42,9 +42,7 @@ class BaseConvLayer(Layer):
         (channels,) = need_known(self.input_shape, [1])
         for name, size in (("the input's channels", channels), ("num_filters", self.num_filters)):
             if size % self.num_groups:
-                raise ValueError(
-                    f"num_groups {self.num_groups} does not divide {name}, {size}; use a divisor of both"
-                )
+                raise ValueError(f"num_groups {self.num_groups} does not divide {name}, {size}; use a divisor of both")
         return channels // self.num_groups
 
     def get_output_for(self, input: Any, deterministic: bool = False, **kwargs: Any) -> Any:

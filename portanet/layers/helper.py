@@ -115,9 +115,7 @@ def _given(wanted: Sequence[Layer], inputs: Any) -> dict[int, Tensor]:
 
 def _as_tensor(value: Any, layer: Layer) -> Tensor:
     return (
-        current().tensor(value)
-        if isinstance(value, Expression)
-        else current().constant(value, layer.output_type.dtype)
+        current().tensor(value) if isinstance(value, Expression) else current().constant(value, layer.output_type.dtype)
     )
 
 

@@ -64,9 +64,7 @@ class ElemwiseMergeLayer(MergeLayer):
     def __init__(self, incomings, merge_function: Callable[[Any, Any], Any], name: str | None = None):
         super().__init__(incomings, name)
         if not callable(merge_function):
-            raise TypeError(
-                f"merge_function must be a function f(a, b) such as ops.maximum, got {merge_function!r}"
-            )
+            raise TypeError(f"merge_function must be a function f(a, b) such as ops.maximum, got {merge_function!r}")
         self.merge_function = merge_function
         need_one_rank(self.input_shapes)
         for axis, sizes in enumerate(zip(*self.input_shapes, strict=True)):

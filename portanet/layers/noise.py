@@ -41,9 +41,7 @@ class DropoutLayer(Layer):
         super().__init__(incoming, name)
         self.p = real_number(p, "p")
         if not 0.0 <= self.p < 1.0:
-            raise ValueError(
-                f"p must be at least 0 and below 1, got {p!r}; it is the share of values to drop"
-            )
+            raise ValueError(f"p must be at least 0 and below 1, got {p!r}; it is the share of values to drop")
         self.rescale = bool(rescale)
         self.shared_axes = axes_of(shared_axes, len(self.input_shape), "shared_axes")
         if 0 in self.shared_axes:

@@ -38,9 +38,7 @@ class BasePoolLayer(Layer):
         pairs = () if isinstance(self.pad, str) else self.pad
         for pair, size in zip(pairs, self.pool_size, strict=False):
             if max(pair) >= size:
-                raise ValueError(
-                    f"pad {max(pair)} must be smaller than pool_size {size}, lest a window hold nothing"
-                )
+                raise ValueError(f"pad {max(pair)} must be smaller than pool_size {size}, lest a window hold nothing")
 
     def get_output_for(self, input: Any, deterministic: bool = False, **kwargs: Any) -> Any:
         if self.mode == "max":
@@ -155,13 +153,9 @@ class GlobalPoolLayer(Layer):
     def __init__(self, incoming, pool_function: Callable[..., Any] = ops.mean, name: str | None = None):
         super().__init__(incoming, name)
         if not callable(pool_function):
-            raise TypeError(
-                f"pool_function must be a function f(x, axis=...) such as ops.mean, got {pool_function!r}"
-            )
+            raise TypeError(f"pool_function must be a function f(x, axis=...) such as ops.mean, got {pool_function!r}")
         if len(self.input_shape) < 3:
-            raise ValueError(
-                f"incoming must have axes after (N, C) to pool over, got {written(self.input_shape)}"
-            )
+            raise ValueError(f"incoming must have axes after (N, C) to pool over, got {written(self.input_shape)}")
         self.pool_function = pool_function
 
     def get_output_for(self, input: Any, deterministic: bool = False, **kwargs: Any) -> Any:

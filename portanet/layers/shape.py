@@ -134,9 +134,7 @@ class PadLayer(Layer):
         self.batch_ndim = whole_number(batch_ndim, "batch_ndim")
         padded = len(self.input_shape) - self.batch_ndim
         if padded < 1:
-            raise ValueError(
-                f"batch_ndim {batch_ndim} leaves no axis of the input {written(self.input_shape)} to pad"
-            )
+            raise ValueError(f"batch_ndim {batch_ndim} leaves no axis of the input {written(self.input_shape)} to pad")
         each = list(width) if isinstance(width, list | tuple) else [width] * padded
         if len(each) != padded:
             raise ValueError(f"width must be one number or {padded} of them, got {width!r}")

@@ -23,9 +23,7 @@ def spatial_sizes(shape: Sequence[int | None], rank: int) -> list[int]:
 
 def resolve_pad(pad: Any, rank: int) -> Pad:
     """A `pad` argument as one of its names, or as a pair ``(before, after)`` for each axis."""
-    allowed = (
-        f"'valid', 'same', 'full', a number, or a tuple of {rank}, each a number or a pair (before, after)"
-    )
+    allowed = f"'valid', 'same', 'full', a number, or a tuple of {rank}, each a number or a pair (before, after)"
     if isinstance(pad, str):
         if pad not in PADS:
             raise ValueError(f"unknown pad {pad!r}{did_you_mean(pad, PADS)}; allowed: {allowed}")

@@ -142,12 +142,8 @@ SETTINGS = {
             "PORTANET_DEVICE",
             "where it trains: auto, cpu, gpu or gpu:<index>",
         ),
-        Setting(
-            "floatX", "float32", _read_float_type, "PORTANET_FLOATX", "the type of parameters and activations"
-        ),
-        Setting(
-            "threads", None, _read_threads, "PORTANET_THREADS", "CPU threads; 'auto' leaves it to the engine"
-        ),
+        Setting("floatX", "float32", _read_float_type, "PORTANET_FLOATX", "the type of parameters and activations"),
+        Setting("threads", None, _read_threads, "PORTANET_THREADS", "CPU threads; 'auto' leaves it to the engine"),
         Setting("verbosity", 0, _read_verbosity, "PORTANET_VERBOSITY", "how much is printed while training"),
         Setting("data_dir", None, _read_folder, "PORTANET_DATA", "the folder that holds the data sets"),
         Setting(
@@ -333,9 +329,7 @@ def _settings_layer(values: Mapping[str, Any], where: str) -> Layer:
 
 def _options_layer(tables: Any, where: str) -> Layer:
     if not isinstance(tables, Mapping) or not all(isinstance(table, Mapping) for table in tables.values()):
-        raise ConfigError(
-            f"{where}: options holds one table for each backend, as in [options.torch]; got {tables!r}"
-        )
+        raise ConfigError(f"{where}: options holds one table for each backend, as in [options.torch]; got {tables!r}")
     layer = {}
     for backend, table in tables.items():
         try:
@@ -352,9 +346,7 @@ def _check_option(key: Any, value: Any, where: str) -> None:
     if not isinstance(key, str) or not key.isidentifier():
         raise ConfigError(f"{where}: {key!r} is not an option's name; allowed: letters, digits and _")
     if not isinstance(value, str | int | float | bool):
-        raise ConfigError(
-            f"{where}: {key} is of type {type(value).__name__}; allowed: text, a number, true or false"
-        )
+        raise ConfigError(f"{where}: {key} is of type {type(value).__name__}; allowed: text, a number, true or false")
 
 
 @functools.lru_cache(maxsize=8)
@@ -433,9 +425,7 @@ def _user_file() -> Path | None:
     if named:
         path = Path(named).expanduser()
         if not path.is_file():
-            raise ConfigError(
-                f"environment PORTANET_CONFIG: there is no file {path}; write it or unset the variable"
-            )
+            raise ConfigError(f"environment PORTANET_CONFIG: there is no file {path}; write it or unset the variable")
         return path
     folder = _user_folder()
     if folder is None:

@@ -133,9 +133,7 @@ def old_files() -> list[Path]:
     found = [place for place in places if place.is_file()]
     if not found:
         looked = ", ".join(map(str, places))
-        raise ConfigError(
-            f"config import: found neither a .theanorc nor a keras.json; looked at {looked}; name one"
-        )
+        raise ConfigError(f"config import: found neither a .theanorc nor a keras.json; looked at {looked}; name one")
     return found
 
 
@@ -158,9 +156,7 @@ def write_config(text: str, output: str | os.PathLike, force: bool = False) -> P
     """
     path = Path(output).expanduser()
     if path.exists() and not force:
-        raise ConfigError(
-            f"config import: {path} exists already; replace it with --force or choose another --output"
-        )
+        raise ConfigError(f"config import: {path} exists already; replace it with --force or choose another --output")
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         try:
@@ -206,9 +202,7 @@ def _theano_device(value: str, imported: Imported) -> None:
     elif match:
         imported._set("device", f"gpu:{int(match[1])}" if match[1] else "gpu")
     else:
-        imported._note(
-            f"device = {value} has no counterpart; the device stays what it is (cpu, gpu, gpu:<index>)"
-        )
+        imported._note(f"device = {value} has no counterpart; the device stays what it is (cpu, gpu, gpu:<index>)")
 
 
 def _float_type(value: str, imported: Imported) -> None:
@@ -236,9 +230,7 @@ def _read_keras(text: str, imported: Imported) -> None:
         elif key == "floatx":
             _float_type(value, imported)
         else:
-            imported._note(
-                f"{key} = {value}: {_LAYOUTS.get(value, 'no such layout is known; ' + _CHANNELS_FIRST)}"
-            )
+            imported._note(f"{key} = {value}: {_LAYOUTS.get(value, 'no such layout is known; ' + _CHANNELS_FIRST)}")
 
 
 def _keras_backend(value: str, imported: Imported) -> None:
@@ -251,9 +243,7 @@ def _keras_backend(value: str, imported: Imported) -> None:
         imported._set("backend", value)
     else:
         available = ", ".join(registry.names())
-        imported._note(
-            f"backend = {value} cannot be used here yet; the backend stays what it is ({available})"
-        )
+        imported._note(f"backend = {value} cannot be used here yet; the backend stays what it is ({available})")
 
 
 def _no_counterpart(key: str, value: Any, imported: Imported) -> None:

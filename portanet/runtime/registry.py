@@ -179,9 +179,7 @@ def _load_entry_point(points: list["EntryPoint"]) -> Any:
     name = points[0].name
     owners = " and ".join(f"'{point.dist.name if point.dist else 'unknown'}'" for point in points)
     if len(points) > 1:
-        raise BackendUnavailable(
-            f"backend {name!r} is registered by {owners}; uninstall all but one of these packages"
-        )
+        raise BackendUnavailable(f"backend {name!r} is registered by {owners}; uninstall all but one of these packages")
     where = f"backend {name!r} (from the package {owners})"
     try:
         factory = points[0].load()

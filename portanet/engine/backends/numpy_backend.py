@@ -91,7 +91,9 @@ class NumpyProgram(Program):
 
     def _rows(self, role, name, rows):
         """The rows of one batch, gathered into buffers that stay."""
-        return {key: self._gather((role, key), array, rows, self._dtype(key)) for key, array in self._data[name].items()}
+        return {
+            key: self._gather((role, key), array, rows, self._dtype(key)) for key, array in self._data[name].items()
+        }
 
     def _dtype(self, key):
         return (self.plan.inputs.get(key) or self.plan.targets[key]).dtype

@@ -1,7 +1,7 @@
 """The update rule over flat buffers, in place.
 
-All parameters are one vector, and so are all gradients and each optimiser slot; their names are views. A rule that works
-place by place then runs once over the vectors, and its intermediate results overwrite whatever is not needed any more.
+All parameters are one vector, and so are all gradients and each optimiser slot; their names are views. A rule that
+works place by place then runs once over the vectors, and its intermediate results overwrite what is used up.
 """
 
 from ..expansions import expand
