@@ -11,7 +11,8 @@ The tree, with the builtin each error also is, so that ``except ValueError`` kee
     │   ├── DeviceNotFound      (ValueError)    not a device's name
     │   └── DeviceUnavailable   (RuntimeError)  a device that is not here, with reason and fix
     ├── DeclarationError        (ValueError)    the faults of a net's declaration, all at once
-    ├── DataError               (ValueError)    arrays or files that cannot be used
+    ├── DataError               (ValueError)    arrays that cannot be used
+    │   └── DataFileError                       a file that is truncated, of another kind, or hostile
     └── TrainingError           (RuntimeError)  training could not go on
         └── NotFiniteLossError                  the loss became NaN or infinite
 """

@@ -202,17 +202,24 @@ def _need_finite(run: Run, before: dict, losses: np.ndarray, done: int, hyper: M
     if not len(bad):
         return
     run.program.set_state(before)
-    rate = f", at learning rate {hyper['learning_rate'][bad[0]]:g}" if "learning_rate" in hyper else ""
+    rate = hyper["learning_rate"][bad[0]]
     raise NotFiniteLossError(
-        f"the training loss turned {losses[bad[0]]} in epoch {len(run.history) + 1}, batch {done + bad[0] + 1}"
-        f"{rate}; the net is as it was before that epoch. Try a learning rate ten times smaller, "
+        f"the training loss turned {losses[bad[0]]} in epoch {len(run.history) + 1}, batch {done + bad[0] + 1}, at "
+        f"learning rate {rate:g}; the net is as it was before that epoch. Try a learning rate ten times smaller, "
         "total_norm_constraint=5 to clip gradients, or inputs scaled to about -1 to 1"
     )
 
 
 def _validate(run: Run) -> dict[str, float]:
+    """Scores of all held-out rows: mean loss, and metrics in which samples count by their weights."""
     batches = [run.valid.rows[rows] for rows in run.test_batches.rows(len(run.valid))]
     scores = np.asarray(run.program.evaluate("valid", batches))
-    means = np.average(scores, axis=0, weights=[len(rows) for rows in batches])
-    names = ["valid_loss", *(f"valid_{name}" for name in run.metrics)]
-    return dict(zip(names, map(float, means), strict=True))
+    sizes = np.array([len(rows) for rows in batches])
+    weight = run.valid.arrays.get("weight")
+    heft = sizes if weight is None else np.array([weight[rows].sum() for rows in batches])
+    row = {"valid_loss": float(np.average(scores[:, 0], weights=sizes))}
+    counting = heft > 0  # the metrics of a batch that weighs nothing are 0 / 0
+    for name, column in zip(run.metrics, scores.T[1:], strict=True):
+        mean = np.average(column[counting], weights=heft[counting]) if counting.any() else np.nan
+        row[f"valid_{name}"] = float(mean)
+    return row

@@ -112,9 +112,9 @@ class NumpyProgram(Program):
         if name not in self._data:
             raise ValueError("no data set is bound as '%s'; bound: %s" % (name, ", ".join(self._data) or "none"))
         count = min(len(array) for array in self._data[name].values())
-        for rows in batches:
-            if len(rows) and (rows.min() < 0 or rows.max() >= count):
-                raise IndexError("batch rows must be in [0, %d), got %d to %d" % (count, rows.min(), rows.max()))
+        rows = np.concatenate(batches) if batches else np.arange(0)
+        if len(rows) and (rows.min() < 0 or rows.max() >= count):
+            raise IndexError("batch rows must be in [0, %d), got %d to %d" % (count, rows.min(), rows.max()))
 
     def _scores(self, results):
         return [float(results[role]) for role in ["loss"] + self.plan.metrics]

@@ -77,7 +77,8 @@ def relu(cell, x):
 
 @backward("Relu")
 def relu_backward(cell, grad, inputs, y):
-    positive = cell.xp.greater(y, y.dtype.type(0), out=cell.like("mask", y, np.dtype(bool)))
+    # written as 0.0 and 1.0: multiplying by a mask of bools would convert it on the way, a block at a time
+    positive = cell.xp.greater(y, y.dtype.type(0), out=cell.like("mask", y))
     return (cell.xp.multiply(grad, positive, out=cell.like("dx", grad)),)
 
 

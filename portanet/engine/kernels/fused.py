@@ -189,8 +189,9 @@ def softmax_cross_entropy_backward(cell, grads, inputs, outputs):
     """(softmax - one-hot of the label) times what the loss of that place weighs."""
     xp, dtype = cell.xp, inputs[0].dtype
     dx = cell.empty("dx", cell.softmax.shape, dtype)
-    dx.fill(0)
-    if grads[0] is not None:
+    if grads[0] is None:
+        dx.fill(0)
+    else:
         scale = grads[0] if cell.attrs["reduction"] == "none" else grads[0] / cell.divisor
         if cell.factor is not None:
             scale = scale * cell.factor
