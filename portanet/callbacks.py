@@ -245,11 +245,8 @@ class SaveWeights(Callback):
     def on_epoch_finished(self, net, history, **info):
         row = history[-1]
         if self.only_best:
-            value, before = (
-                _watched(self, history),
-                [past[self.monitor] for past in history[:-1] if self.monitor in past],
-            )
-            if not all(value < other for other in before):
+            before = [past.get(self.monitor, math.nan) for past in history[:-1]]
+            if not _watched(self, history) < min((v for v in before if not math.isnan(v)), default=math.inf):
                 return
         if row["epoch"] % self.every_n_epochs == 0:
             stamp = datetime.now().strftime("%Y-%m-%d-%H-%M-%S")

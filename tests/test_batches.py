@@ -61,7 +61,10 @@ def test_shuffling_is_drawn_from_the_generator_given():
 
 
 def test_no_shuffling_without_generator_or_where_unwanted():
-    for rows in (BatchIterator(8).rows(20), BatchIterator(8, shuffle=False).rows(20, np.random.default_rng(0))):
+    for rows in (
+        BatchIterator(8).rows(20),
+        BatchIterator(8, shuffle=False).rows(20, np.random.default_rng(0)),
+    ):
         np.testing.assert_array_equal(np.concatenate(rows), np.arange(20))
 
 
@@ -140,8 +143,7 @@ def test_a_transform_that_changes_nothing_changes_nothing(blobs):
             return Xb.copy(), yb.copy()
 
     dropping = [("in", layers.InputLayer), ("drop", layers.DropoutLayer), ("out", layers.DenseLayer)]
-    for options in ({}, {"layers": dropping, "train_split": 0.3, "hidden_num_units": None}):
-        options = {name: value for name, value in options.items() if value is not None}
+    for options in ({}, {"layers": dropping, "train_split": 0.3}):
         declared = dict(batch_size=16, max_epochs=3, random_state=0)
         plain = NeuralNetClassifier(**declared, **options).fit(*blobs)
         same = NeuralNetClassifier(**declared, **options, batch_iterator_train=Same(16)).fit(*blobs)
@@ -213,7 +215,8 @@ def test_a_transform_of_several_inputs(blobs):
 
     X, y = blobs
     declared = [("left", layers.InputLayer), ("right", layers.InputLayer),
-                ("both", layers.ConcatLayer, {"incomings": ["left", "right"]}), ("output", layers.DenseLayer)]  # fmt: skip
+                ("both", layers.ConcatLayer, {"incomings": ["left", "right"]}),
+                ("output", layers.DenseLayer)]  # fmt: skip
     options = dict(layers=declared, batch_size=16, max_epochs=3, random_state=0)
     parts, swapped = {"left": X[:, :2], "right": X[:, 2:]}, {"left": X[:, 2:], "right": X[:, :2]}
     net = NeuralNetClassifier(**options, batch_iterator_train=Swapping(16)).fit(parts, y)

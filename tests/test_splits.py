@@ -21,7 +21,8 @@ def blobs():
 
 
 @pytest.mark.parametrize(("size", "count", "held_out"), [
-    (0.2, 100, 20), (0.25, 10, 2), (0.5, 7, 4), (0.01, 10, 1), (0.999, 10, None), (0.9, 10, 9), (np.float32(0.5), 10, 5),
+    (0.2, 100, 20), (0.25, 10, 2), (0.5, 7, 4), (0.01, 10, 1), (0.999, 10, None), (0.9, 10, 9),
+    (np.float32(0.5), 10, 5),
     (1, 10, 1), (3, 10, 3), (9, 10, 9), (np.int64(4), 10, 4), (0, 10, 0), (0.0, 10, 0), (None, 10, 0),
 ])  # fmt: skip
 @pytest.mark.parametrize("shuffle", [True, False])
@@ -137,8 +138,9 @@ def test_a_net_holds_out_what_it_is_told_to(blobs):
 def test_regression_is_not_stratified():
     X = np.arange(20.0).reshape(-1, 1)
     seen = []
-    NeuralNetRegressor(max_epochs=1, train_split=TrainSplit(4, shuffle=False), random_state=0,
-                       scores_valid=[("kept", lambda truth, _: seen.append(truth) or 0.0)]).fit(X, X[:, 0] % 2)  # fmt: skip
+    keeping = [("kept", lambda truth, prediction: seen.append(truth) or 0.0)]
+    split = TrainSplit(4, shuffle=False)
+    NeuralNetRegressor(max_epochs=1, train_split=split, scores_valid=keeping, random_state=0).fit(X, X[:, 0] % 2)
     np.testing.assert_array_equal(seen[0], [0, 1, 0, 1])
 
 
@@ -159,7 +161,7 @@ def test_data_of_their_own(blobs):
     net = NeuralNetClassifier(train_split=split, max_epochs=3, batch_size=16, hidden_num_units=8, random_state=0)
     net.fit(X[:60], y[:60])
     proba = net.predict_proba(X[60:])
-    assert net.train_history_[-1, "valid_accuracy"] == net.score(X[60:], y[60:])
+    assert net.train_history_[-1, "valid_accuracy"] == pytest.approx(net.score(X[60:], y[60:]))
     np.testing.assert_allclose(
         net.train_history_[-1, "valid_loss"], -np.log(proba[np.arange(30), y[60:]]).mean(), rtol=1e-5
     )
@@ -171,9 +173,11 @@ def test_data_of_their_own(blobs):
 def test_data_of_their_own_with_labels_and_lists(blobs):
     X, y = blobs
     names = np.array(["cat", "dog", "eel"])[y]
-    net = NeuralNetClassifier(train_split=PredefinedSplit(X[:9].tolist(), names[:9].tolist()), max_epochs=2, random_state=0)
+    net = NeuralNetClassifier(
+        train_split=PredefinedSplit(X[:9].tolist(), names[:9].tolist()), max_epochs=2, random_state=0
+    )
     net.fit(X, names)
-    assert net.train_history_[-1, "valid_accuracy"] == net.score(X[:9], names[:9])
+    assert net.train_history_[-1, "valid_accuracy"] == pytest.approx(net.score(X[:9], names[:9]))
 
 
 def test_data_of_their_own_that_do_not_fit(blobs):

@@ -7,9 +7,9 @@ import threading
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
-from sklearn.metrics import accuracy_score, log_loss
+from sklearn.metrics import accuracy_score
 
-from portanet import NeuralNet, NeuralNetRegressor, layers
+from portanet import NeuralNet, layers
 from portanet.callbacks import Callback
 from portanet.data import BatchIterator, PredefinedSplit, TrainSplit
 from portanet.exceptions import NotFiniteLossError
@@ -28,7 +28,14 @@ def digits():
 
 
 def net_of(**kwargs):
-    declared = dict(layers=DENSE, hidden_num_units=16, update_learning_rate=0.05, batch_size=32, max_epochs=3, random_state=0)
+    declared = dict(
+        layers=DENSE,
+        hidden_num_units=16,
+        update_learning_rate=0.05,
+        batch_size=32,
+        max_epochs=3,
+        random_state=0,
+    )
     return NeuralNet(**{**declared, **kwargs})
 
 
@@ -108,7 +115,7 @@ def test_the_first_loss_is_that_of_the_initial_weights(digits):
     X, y = digits
     untrained = net_of(train_split=None).initialize(X, y).predict_proba(X)
     net = net_of(train_split=None, batch_size=-1, max_epochs=1).fit(X, y)
-    assert net.train_history_[0, "train_loss"] == pytest.approx(log_loss(y, untrained.astype("float64")), rel=1e-5)
+    assert net.train_history_[0, "train_loss"] == pytest.approx(-np.log(untrained[np.arange(400), y]).mean(), rel=1e-5)
 
 
 @pytest.mark.parametrize("size", [7, 32, -1])
@@ -175,17 +182,28 @@ def test_scores_on_validation_are_left_out_where_nothing_is_held_out(digits):
     assert net.train_history_.columns() == ["epoch", "train_loss", "dur", "train_loss_best"]
 
 
-def test_sample_weights_count_in_training_and_validation(digits):
+@pytest.mark.parametrize("size", [7, -1])
+def test_sample_weights_count_in_training_and_validation(digits, size):
     X, y = digits
     weight = np.random.default_rng(0).uniform(0.1, 3, 400)
     split = TrainSplit(0.25, stratify=False, shuffle=False)
-    net = net_of(train_split=split, batch_size=-1, max_epochs=1, update_learning_rate=1e-12)
+    net = net_of(train_split=split, batch_size=size, max_epochs=1, update_learning_rate=1e-12)
     net.fit(X, y, sample_weight=weight)
     losses = -np.log(net.predict_proba(X)[np.arange(400), y].astype("float64")) * weight / weight.mean()
     row = net.train_history_[0]
     assert row["train_loss"] == pytest.approx(losses[:300].mean(), rel=1e-5)
     assert row["valid_loss"] == pytest.approx(losses[300:].mean(), rel=1e-5)
-    assert row["valid_accuracy"] == pytest.approx(accuracy_score(y[300:], net.predict(X[300:])))
+    accuracy = accuracy_score(y[300:], net.predict(X[300:]), sample_weight=weight[300:])
+    assert row["valid_accuracy"] == pytest.approx(accuracy, rel=1e-5)
+
+
+def test_validation_rows_without_weight_do_not_spoil_the_metrics(digits):
+    weight = np.ones(400)
+    weight[300:350] = 0
+    split = TrainSplit(0.25, stratify=False, shuffle=False)
+    net = net_of(train_split=split, batch_size=25, max_epochs=1).fit(*digits, sample_weight=weight)
+    expected = accuracy_score(digits[1][350:], net.predict(digits[0][350:]))
+    assert net.train_history_[0, "valid_accuracy"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_only_the_ratio_of_sample_weights_counts(digits):
@@ -260,13 +278,12 @@ def test_hooks_are_told_what_their_signatures_name(digits):
     assert net.train_history_[0, "train_loss"] == np.average([first, second], weights=[200, 120])
 
 
-@pytest.mark.parametrize(("hook", "epochs", "steps"), [
-    ("on_training_started", 0, 0), ("on_batch_finished", 0, 1), ("on_epoch_finished", 1, 10), ("on_training_finished", 3, 30),
+@pytest.mark.parametrize(("hook", "epochs", "steps", "how"), [
+    ("on_training_started", 0, 0, stop), ("on_batch_finished", 0, 1, stop), ("on_epoch_finished", 1, 10, stop),
+    ("on_training_finished", 3, 30, stop), ("on_training_started", 0, 0, ctrl_c), ("on_batch_finished", 0, 1, ctrl_c),
+    ("on_epoch_finished", 1, 10, ctrl_c),
 ])  # fmt: skip
-@pytest.mark.parametrize("how", [stop, ctrl_c])
 def test_hooks_end_training(digits, hook, epochs, steps, how):
-    if how is ctrl_c and hook == "on_training_finished":
-        pytest.skip("there is nothing left to interrupt")
     ends, given = [], {hook: how}
     if hook != "on_training_finished":
         given["on_training_finished"] = lambda net, history, interrupted: ends.append(interrupted)
@@ -284,7 +301,10 @@ def test_stopped_after_an_epoch_the_net_is_that_of_fewer_epochs(digits):
         if len(history) == 2:
             raise StopIteration
 
-    stopped, fewer = net_of(max_epochs=9, on_epoch_finished=enough).fit(*digits), net_of(max_epochs=2).fit(*digits)
+    stopped, fewer = (
+        net_of(max_epochs=9, on_epoch_finished=enough).fit(*digits),
+        net_of(max_epochs=2).fit(*digits),
+    )
     assert curve(stopped) == curve(fewer)
     same_state(stopped.get_state(), fewer.get_state())
 
@@ -311,8 +331,11 @@ def test_interrupted_between_chunks_the_net_keeps_the_steps_taken(digits):
             raise StopIteration
 
     ends = []
-    interrupted = net_of(batch_size=2, update_learning_rate=rate,
-                         on_training_finished=lambda net, history, interrupted: ends.append(interrupted)).fit(*digits)  # fmt: skip
+    interrupted = net_of(
+        batch_size=2,
+        update_learning_rate=rate,
+        on_training_finished=lambda net, history, interrupted: ends.append(interrupted),
+    ).fit(*digits)
     assert ends == [True] and interrupted.train_history_ == []
     stopped = net_of(batch_size=2, update_learning_rate=0.01, on_batch_finished=enough).fit(*digits)
     assert stopped.get_state()["step"] == CHUNK
@@ -369,7 +392,7 @@ def test_a_loss_that_is_not_a_number(digits, each_batch):
     with pytest.raises(NotFiniteLossError) as caught:
         net.fit(*digits)
     text = str(caught.value)
-    for part in ("training loss turned", "nan", "epoch 3, batch 6", "learning rate 1e+30", "as it was before that epoch",
+    for part in ("training loss turned nan", "epoch 3, batch 6", "learning rate 1e+30", "as it was before that epoch",
                  "ten times smaller", "total_norm_constraint=5", "scaled"):  # fmt: skip
         assert part in text
     good = net_of(max_epochs=2, update_learning_rate=0.05).fit(*digits)
@@ -377,16 +400,6 @@ def test_a_loss_that_is_not_a_number(digits, each_batch):
     same_state(net.get_state(), good.get_state())
     net.set_params(update_learning_rate=0.05).partial_fit(*digits)
     assert len(net.train_history_) == 3
-
-
-def test_a_loss_that_is_not_a_number_in_a_rule_without_learning_rate(digits):
-    def exploding(param, grad, factor):
-        return param - factor * grad
-
-    net = NeuralNetRegressor(update=exploding, update_factor=1e30, batch_size=32, random_state=0)
-    with pytest.raises(NotFiniteLossError, match=r"in epoch 1, batch \d+; the net is as it was") as caught:
-        net.fit(digits[0], digits[1].astype("float32"))
-    assert "nan;" not in str(caught.value).replace("turned nan", "")
 
 
 def test_nothing_to_do(digits):
