@@ -209,6 +209,11 @@ class TestPrintLog:
         net_of(PrintLog()).fit(*digits)
         assert len(capsys.readouterr().out.splitlines()) == 5
 
+    def test_the_same_one_in_two_fits_prints_two_headers(self, digits):
+        stream = io.StringIO()
+        net_of(PrintLog(stream), max_epochs=1).fit(*digits).fit(*digits)
+        assert [line.split()[0] for line in stream.getvalue().splitlines()] == ["epoch", "-----", "1"] * 2
+
     def test_custom_scores_have_a_column(self, digits, capsys):
         net_of(verbose=1, max_epochs=1, custom_scores=[("margin", lambda truth, prediction: -1.5)]).fit(*digits)
         lines = capsys.readouterr().out.splitlines()
