@@ -114,12 +114,12 @@ def main():
     print(f"{'net':24} {'tool':12} {'samples/s':>10} {'time ratio':>10}")
     with threadpool_limits(args.threads):
         for features, sizes in ((1024, (100,)), (784, (512, 512))):
-            X, y = arrays(12_800, (features,))
+            X, y = arrays(25_600, (features,))
             for solver in SOLVERS:
                 title = "-".join(map(str, (features, *sizes, 10))) + f" {solver}"
                 compare(title, len(X), {
-                    "portanet": lambda: fit_seconds(dense_net(sizes, solver, 4), X, y, 4),  # noqa: B023
-                    "scikit-learn": lambda: fit_seconds(sklearn_net(sizes, solver, 4), X, y, 4),  # noqa: B023
+                    "portanet": lambda: fit_seconds(dense_net(sizes, solver, 3), X, y, 3),  # noqa: B023
+                    "scikit-learn": lambda: fit_seconds(sklearn_net(sizes, solver, 3), X, y, 3),  # noqa: B023
                 }, args.repeats)  # fmt: skip
         X, y = arrays(6_400, (1, 28, 28))
         contestants = {"portanet": lambda: fit_seconds(p6_mnist_convnet.build(max_epochs=2, verbose=0), X, y, 2)}

@@ -20,7 +20,7 @@ from .compile import Task, compile_plan, trainable_shapes
 from .data.batches import BatchIterator
 from .data.splits import PredefinedSplit, as_split
 from .declare import DEFAULT_LAYERS, DEFAULT_PARAMETERS, FromData, build_layers
-from .exceptions import DeclarationError, did_you_mean
+from .exceptions import DataError, DeclarationError, did_you_mean
 from .history import History
 from .parameters import KeywordParameters
 from .runtime import config
@@ -49,7 +49,7 @@ class NeuralNet(KeywordParameters):
     batch_size : int
         Rows in a training batch; the last may be smaller. -1 takes all.
     batch_iterator_train, batch_iterator_test : BatchIterator, optional
-        To transform batches on the way, or to leave the rows unshuffled.
+        To transform training batches on the way, to leave the rows unshuffled, or for another size when testing.
     regression : bool
         Whether targets are numbers rather than classes.
     max_epochs : int
@@ -295,12 +295,13 @@ class NeuralNet(KeywordParameters):
         if isinstance(split, PredefinedSplit):
             X_valid, y_valid = inputs.check_both(self, split.X_valid, split.y_valid, reset=False)
             own = None if weight is None else np.ones(len(y_valid))
-            held_out = self._arrays(X_valid, y_valid, own)
-            training, validation = Data(arrays, np.arange(count), y), Data(held_out, np.arange(len(y_valid)), y_valid)
+            held_out, rows = self._arrays(X_valid, y_valid, own), np.arange(count)
+            training = Data(_weighing_one(arrays, rows), rows, y)
+            validation = Data(held_out, np.arange(len(y_valid)), y_valid)
         else:
             classes = arrays["target"] if self.target_.stratified else None
-            rows, held_out = split.rows(count, classes, self.random_)
-            training, validation = Data(arrays, rows, y[rows]), Data(arrays, held_out, y[held_out])
+            rows = split.rows(count, classes, self.random_)
+            training, validation = (Data(_weighing_one(arrays, part), part, y[part]) for part in rows)
         valid_scores = [*(self.custom_scores or ()), *(self.scores_valid or ())]
         return Run(
             self, program, training, validation, epochs, self._hyper, self.train_history_, self.random_,
@@ -314,11 +315,16 @@ class NeuralNet(KeywordParameters):
         arrays = inputs.feeds(self.layers_, X, floatX)
         arrays["target"] = self.target_.encode(y, floatX)
         if weight is not None:
-            arrays["weight"] = (weight * (len(weight) / weight.sum())).astype(floatX)
+            arrays["weight"] = weight.astype(floatX)
         return arrays
 
     def _iterator(self, training: bool) -> BatchIterator:
         given = self.batch_iterator_train if training else self.batch_iterator_test
+        if not training and given is not None and given.transforms:
+            raise DataError(
+                f"batch_iterator_test={given!r} transforms batches, which predict, score and validation do not do; "
+                "transform X beforehand, in a Pipeline for instance"
+            )
         return given if given is not None else BatchIterator(self.batch_size, shuffle=training)
 
     def _predict_data(self, data: Data) -> np.ndarray:
@@ -330,14 +336,13 @@ class NeuralNet(KeywordParameters):
         """Every hook by name: printing first, then callbacks, then the functions given."""
         verbose = config.get("verbosity", self.verbose)
         callbacks = [*([PrintLayerInfo()] if verbose > 1 else []), *([PrintLog()] if verbose else []),
-                     *(self.callbacks or ())]  # fmt: skip
+                     *_as_list(self.callbacks)]  # fmt: skip
         hooks: dict[str, list[Callable]] = {name: [] for name in HOOKS}
         for callback in callbacks:
             for name, function in hooks_of(callback).items():
                 hooks[name].append(function)
         for name in HOOKS:
-            given = getattr(self, name)
-            hooks[name] += given if isinstance(given, list | tuple) else [] if given is None else [given]
+            hooks[name] += _as_list(getattr(self, name))
         return hooks
 
     def _weights(self, X, y, sample_weight) -> np.ndarray | None:
@@ -497,6 +502,18 @@ class NeuralNet(KeywordParameters):
             state.update(_program=None, _placed=None)
             state["_state"] = program.get_state() if program is not None else state["_state"]
         return state
+
+
+def _as_list(given: Any) -> list:
+    """One thing, several, or none (``None``), as a list."""
+    return list(given) if isinstance(given, list | tuple) else [] if given is None else [given]
+
+
+def _weighing_one(arrays: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
+    """The arrays with weights, if any, scaled so that those of `rows` are one on average."""
+    if "weight" not in arrays or not arrays["weight"][rows].sum() > 0:
+        return arrays
+    return {**arrays, "weight": arrays["weight"] / arrays["weight"][rows].mean()}
 
 
 def _fitting_slots(state, plan):

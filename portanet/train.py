@@ -86,8 +86,15 @@ class Run:
     scores: Mapping[str, Sequence[Score]] = field(default_factory=dict)
 
     def call(self, hook: str, **info: Any) -> None:
+        """Call every function of a hook; if any raised StopIteration, raise it once all have run."""
+        stop = False
         for function in self.hooks.get(hook, ()):
-            _call(function, self.net, self.history, info)
+            try:
+                _call(function, self.net, self.history, info)
+            except StopIteration:
+                stop = True
+        if stop:
+            raise StopIteration
 
 
 def _call(function: Callable, net: Any, history: History, info: Mapping[str, Any]) -> None:
@@ -103,7 +110,7 @@ def _call(function: Callable, net: Any, history: History, info: Mapping[str, Any
 def train(run: Run) -> bool:
     """Train for `run.epochs` epochs, or until a hook raises StopIteration or somebody presses Ctrl-C.
 
-    Whatever ends training, the hooks ``on_training_finished`` run and the parameters stay as they are then.
+    Unless an error ends it, the hooks ``on_training_finished`` run, and the parameters stay as they are then.
 
     Returns
     -------

@@ -18,6 +18,7 @@ from portanet.updates import sgd
 
 DENSE = [("input", layers.InputLayer), ("hidden", layers.DenseLayer), ("output", layers.DenseLayer)]
 NOISY = [DENSE[0], ("noise", layers.GaussianNoiseLayer), DENSE[1], ("drop", layers.DropoutLayer), DENSE[2]]
+needs_sigint = pytest.mark.skipif(os.name == "nt", reason="there, os.kill ends the process")
 HOOKS = ["on_training_started", "on_batch_finished", "on_epoch_finished", "on_training_finished"]
 
 
@@ -189,10 +190,10 @@ def test_sample_weights_count_in_training_and_validation(digits, size):
     split = TrainSplit(0.25, stratify=False, shuffle=False)
     net = net_of(train_split=split, batch_size=size, max_epochs=1, update_learning_rate=1e-12)
     net.fit(X, y, sample_weight=weight)
-    losses = -np.log(net.predict_proba(X)[np.arange(400), y].astype("float64")) * weight / weight.mean()
+    losses = -np.log(net.predict_proba(X)[np.arange(400), y].astype("float64"))
     row = net.train_history_[0]
-    assert row["train_loss"] == pytest.approx(losses[:300].mean(), rel=1e-5)
-    assert row["valid_loss"] == pytest.approx(losses[300:].mean(), rel=1e-5)
+    assert row["train_loss"] == pytest.approx(np.average(losses[:300], weights=weight[:300]), rel=1e-5)
+    assert row["valid_loss"] == pytest.approx(np.average(losses[300:], weights=weight[300:]), rel=1e-5)
     accuracy = accuracy_score(y[300:], net.predict(X[300:]), sample_weight=weight[300:])
     assert row["valid_accuracy"] == pytest.approx(accuracy, rel=1e-5)
 
@@ -342,7 +343,7 @@ def test_interrupted_between_chunks_the_net_keeps_the_steps_taken(digits):
     same_state(interrupted.get_state(), stopped.get_state())
 
 
-@pytest.mark.skipif(os.name == "nt", reason="there, os.kill ends the process")
+@needs_sigint
 @pytest.mark.parametrize("declared", [DENSE, NOISY])
 def test_a_real_ctrl_c_in_the_midst_of_an_epoch(digits, declared):
     """The learning rate is asked for at the head of each chunk, so the signal comes within a chunk or soon after."""
@@ -370,7 +371,7 @@ def test_a_real_ctrl_c_in_the_midst_of_an_epoch(digits, declared):
     assert len(net.train_history_) == epochs + 1 and net.get_state()["step"] == state["step"] + 400
 
 
-@pytest.mark.skipif(os.name == "nt", reason="there, os.kill ends the process")
+@needs_sigint
 def test_a_real_ctrl_c_while_a_batch_is_looked_at(digits):
     def press(net, history, batch):
         if len(history) == 1 and batch == 3:
@@ -423,3 +424,49 @@ def test_a_hook_may_look_at_predictions_and_weights_while_training(digits):
     looking = net_of(on_batch_finished=lambda net, history: scores.append(net.score(*digits))).fit(*digits)
     assert len(scores) == 30 and scores[-1] > scores[0]
     assert curve(looking) == curve(net_of().fit(*digits))
+
+
+@needs_sigint
+def test_a_step_is_taken_wholly_or_not_at_all(digits):
+    net = net_of(train_split=None).initialize(*digits)
+    program, state = net._program, net.get_state()
+    program.bind("train", {"input": digits[0], "target": digits[1].astype("int32")})
+    batches = [np.arange(32)] * 20_000
+    hyper = {name: [value] * len(batches) for name, value in program.plan.update.hyper.items()}
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        program.train("train", batches, hyper, 0)
+    stopped = program.get_state()
+    assert 0 < stopped["step"] < len(batches)
+    program.set_state(state)
+    program.train("train", batches[: stopped["step"]], hyper, 0)
+    same_state(program.get_state(), stopped)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_every_function_of_a_hook_runs_before_training_stops(digits):
+    called = []
+    net = net_of(on_epoch_finished=[stop, lambda net, history: called.append(len(history))])
+    net.fit(*digits)
+    assert called == [1] and net.n_iter_ == 1
+
+
+def test_one_callback_needs_no_list(digits):
+    class Count(Callback):
+        epochs = 0
+
+        def on_epoch_finished(self, net, history, **info):
+            Count.epochs += 1
+
+    net_of(callbacks=Count()).fit(*digits)
+    assert Count.epochs == 3
+
+
+def test_a_test_iterator_that_transforms_is_refused(digits):
+    class Doubling(BatchIterator):
+        def transform(self, Xb, yb):
+            return Xb * 2, yb
+
+    with pytest.raises(ValueError, match="batch_iterator_test=Doubling.* transforms batches.*Pipeline"):
+        net_of(batch_iterator_test=Doubling()).fit(*digits)

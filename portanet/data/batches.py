@@ -42,7 +42,7 @@ class BatchIterator:
         self.shuffle = shuffle
 
     def transform(self, Xb: Any, yb: Any) -> tuple[Any, Any]:
-        """The batch as the net shall see it; the arrays given are copies."""
+        """The batch as the net shall see it; the arrays are copies, rows of a memory map in its own dtype."""
         return Xb, yb
 
     @property

@@ -33,6 +33,9 @@ class TrainSplit:
     def __init__(self, eval_size: Any = 0.2, stratify: bool = True, shuffle: bool = True):
         self.eval_size, self.stratify, self.shuffle = eval_size, stratify, shuffle
 
+    def __repr__(self) -> str:
+        return f"TrainSplit(eval_size={self.eval_size}, stratify={self.stratify}, shuffle={self.shuffle})"
+
     def rows(self, count: int, classes: np.ndarray | None = None, rng: np.random.Generator | None = None
              ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
         """Row numbers to train on, and to validate on, each in ascending order.
@@ -95,6 +98,9 @@ class PredefinedSplit:
 
     def __init__(self, X_valid: Any, y_valid: Any):
         self.X_valid, self.y_valid = X_valid, y_valid
+
+    def __repr__(self) -> str:
+        return f"PredefinedSplit({len(self.y_valid)} rows)"
 
 
 def as_split(split: Any) -> TrainSplit | PredefinedSplit:

@@ -1,5 +1,43 @@
 """The contract between portanet and an engine: a `Backend` compiles plans into programs, a `Program` runs them."""
 
+import signal
+import threading
+
+
+class HeldInterrupt:
+    """Holds a Ctrl-C back while a batch runs, so that a step is taken wholly or not at all.
+
+    Only where Python's own handler is in place, and in the main thread, which alone may change handlers.
+
+    Examples
+    --------
+    >>> with HeldInterrupt() as held:
+    ...     for batch in range(3):
+    ...         held.check()
+    """
+
+    def __enter__(self):
+        self._asked, self._before = False, None
+        in_main = threading.current_thread() is threading.main_thread()
+        if in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            self._before = signal.signal(signal.SIGINT, self._hold)
+        return self
+
+    def _hold(self, number, frame):
+        self._asked = True
+
+    def check(self):
+        """Raise KeyboardInterrupt if one was held back."""
+        if self._asked:
+            self._asked = False
+            raise KeyboardInterrupt
+
+    def __exit__(self, kind, error, traceback):
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+        if kind is None:
+            self.check()
+
 
 class Backend:
     """One engine as it is installed here.

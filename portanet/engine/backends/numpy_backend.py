@@ -15,7 +15,7 @@ from ..kernels.random import Source
 from ..kernels.tape import Tape
 from ..kernels.update import FlatArrays, Updater
 from ..plan import EVALUATE, OUTPUTS, PREDICT, TRAIN
-from ..program import Backend, Program
+from ..program import Backend, HeldInterrupt, Program
 
 
 def backend():
@@ -131,13 +131,15 @@ class NumpyProgram(Program):
             batches = [np.asarray(rows) for rows in batches]
             self._check_rows(name, batches)
             scores = np.empty(len(batches))
-            for place, rows in enumerate(batches):
-                results = self._forward(self._rows(TRAIN, name, rows), seed)
-                scores[place] = results["loss"]
-                for running, value in self._running.items():
-                    if "assign:" + running in results:
-                        np.copyto(value, results["assign:" + running])
-                self._step({key: values[place] for key, values in hyper.items()})
+            with HeldInterrupt() as held:
+                for place, rows in enumerate(batches):
+                    results = self._forward(self._rows(TRAIN, name, rows), seed)
+                    scores[place] = results["loss"]
+                    for running, value in self._running.items():
+                        if "assign:" + running in results:
+                            np.copyto(value, results["assign:" + running])
+                    self._step({key: values[place] for key, values in hyper.items()})
+                    held.check()
             return scores
 
     def _step(self, hyper):
