@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Mapping
 from datetime import datetime
+from numbers import Integral
 from typing import Any
 
 from .exceptions import DataError, did_you_mean
@@ -135,6 +136,25 @@ def _watched(callback: Any, history: History) -> float:
     return row[name]
 
 
+def _sign(callback: Any) -> int:
+    """1 where low values of the monitored column are good, -1 where high ones are."""
+    mode, name = callback.mode, callback.monitor
+    if mode == "auto":
+        mode = "min" if name.endswith("loss") else "max" if name.endswith("accuracy") else mode
+    if mode == "auto":
+        raise DataError(f"{type(callback).__name__} can't tell whether low or high values of '{name}' are good; "
+                        "give mode='min' or mode='max'")  # fmt: skip
+    if mode not in ("min", "max"):
+        raise DataError(f"mode must be 'min' or 'max', or 'auto' for losses and accuracies, got {mode!r}")
+    return 1 if mode == "min" else -1
+
+
+def _need_count(callback: Any, name: str, least: int) -> None:
+    value = getattr(callback, name)
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise DataError(f"{type(callback).__name__}: {name} must be a whole number from {least} on, got {value!r}")
+
+
 class _Monitor(Callback):
     """Keeps the weights of the best epoch by a column of the history."""
 
@@ -142,16 +162,14 @@ class _Monitor(Callback):
         self.monitor, self.mode, self.min_delta = monitor, mode, min_delta
 
     def on_training_started(self, net, history, **info):
-        if self.mode not in ("min", "max"):
-            raise DataError(f"mode must be 'min' or 'max', got {self.mode!r}")
+        _sign(self)
         self.best_, self.best_epoch_, self.best_state_ = None, len(history), None
 
     def _improved(self, net: Any, history: History) -> bool:
         """Whether the last epoch is the best yet; its weights are kept if so. NaN never is."""
-        value = _watched(self, history)
-        best = math.copysign(math.inf, 1 if self.mode == "min" else -1) if self.best_ is None else self.best_
-        gain = best - value if self.mode == "min" else value - best
-        if not gain > self.min_delta:
+        value, sign = _watched(self, history), _sign(self)
+        best = sign * math.inf if self.best_ is None else self.best_
+        if not sign * (best - value) > self.min_delta:
             return False
         self.best_, self.best_epoch_, self.best_state_ = value, history[-1]["epoch"], net.get_state()
         return True
@@ -169,13 +187,13 @@ class RememberBestWeights(_Monitor):
     ----------
     monitor : str
         Column of the history.
-    mode : {"min", "max"}
-        Whether low or high values are good.
+    mode : {"auto", "min", "max"}
+        Whether low or high values are good; "auto" knows it of losses and accuracies, and refuses other columns.
     restore : bool
         Whether to put them back; otherwise they stay in ``best_state_``.
     """
 
-    def __init__(self, monitor: str = "valid_loss", mode: str = "min", restore: bool = True):
+    def __init__(self, monitor: str = "valid_loss", mode: str = "auto", restore: bool = True):
         super().__init__(monitor, mode)
         self.restore = restore
 
@@ -212,10 +230,14 @@ class EarlyStopping(_Monitor):
     3
     """
 
-    def __init__(self, patience: int = 10, monitor: str = "valid_loss", mode: str = "min", min_delta: float = 0.0,
+    def __init__(self, patience: int = 10, monitor: str = "valid_loss", mode: str = "auto", min_delta: float = 0.0,
                  restore: bool = True):  # fmt: skip
         super().__init__(monitor, mode, min_delta)
         self.patience, self.restore = patience, restore
+
+    def on_training_started(self, net, history, **info):
+        _need_count(self, "patience", 0)
+        super().on_training_started(net, history, **info)
 
     def on_epoch_finished(self, net, history, **info):
         if not self._improved(net, history) and history[-1]["epoch"] - self.best_epoch_ > self.patience:
@@ -235,19 +257,38 @@ class SaveWeights(Callback):
         May hold ``{epoch}``, ``{timestamp}`` and any column of the history, as in ``"net-{epoch:03}.npz"``.
     every_n_epochs : int
     only_best : bool
-        Whether to write only when `monitor` is lower than ever.
-    monitor : str
+        Whether to write only where `monitor` is better than ever; of every n epochs the others are not looked at.
+    monitor, mode
+        As for `RememberBestWeights`.
     """
 
-    def __init__(self, path: str, every_n_epochs: int = 1, only_best: bool = False, monitor: str = "valid_loss"):
-        self.path, self.every_n_epochs, self.only_best, self.monitor = path, every_n_epochs, only_best, monitor
+    def __init__(self, path: str, every_n_epochs: int = 1, only_best: bool = False, monitor: str = "valid_loss",
+                 mode: str = "auto"):  # fmt: skip
+        self.path, self.every_n_epochs, self.only_best = path, every_n_epochs, only_best
+        self.monitor, self.mode = monitor, mode
+
+    def on_training_started(self, net, history, **info):
+        _need_count(self, "every_n_epochs", 1)
+        if self.only_best:
+            _sign(self)
 
     def on_epoch_finished(self, net, history, **info):
         row = history[-1]
-        if self.only_best:
-            before = [past.get(self.monitor, math.nan) for past in history[:-1]]
-            if not _watched(self, history) < min((v for v in before if not math.isnan(v)), default=math.inf):
-                return
-        if row["epoch"] % self.every_n_epochs == 0:
-            stamp = datetime.now().strftime("%Y-%m-%d-%H-%M-%S")
-            net.save_params_to(str(self.path).format(**{**row, "timestamp": stamp}))
+        if row["epoch"] % self.every_n_epochs == 0 and (not self.only_best or self._improved(history)):
+            net.save_params_to(self._filled(row))
+
+    def _improved(self, history: History) -> bool:
+        """Whether the last epoch is better than all that were candidates before it. NaN never is."""
+        value, sign = _watched(self, history), _sign(self)
+        before = [past.get(self.monitor, math.nan) for past in history[:-1] if past["epoch"] % self.every_n_epochs == 0]
+        return sign * value < min((sign * v for v in before if not math.isnan(v)), default=math.inf)
+
+    def _filled(self, row: Mapping[str, Any]) -> str:
+        """The path with the values of an epoch in it."""
+        values = {**row, "timestamp": datetime.now().strftime("%Y-%m-%d-%H-%M-%S")}
+        try:
+            return str(self.path).format_map(values)
+        except KeyError as error:
+            name = error.args[0]
+            raise DataError(f"SaveWeights: path {str(self.path)!r} asks for {{{name}}}{did_you_mean(name, values)}; "
+                            f"known are {', '.join(values)}") from None  # fmt: skip

@@ -85,26 +85,28 @@ class Run:
     predict: Callable[[Data], Any]
     scores: Mapping[str, Sequence[Score]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._calls = {hook: [(f, _wanted(f)) for f in functions] for hook, functions in self.hooks.items()}
+
     def call(self, hook: str, **info: Any) -> None:
         """Call every function of a hook; if any raised StopIteration, raise it once all have run."""
         stop = False
-        for function in self.hooks.get(hook, ()):
+        for function, wanted in self._calls.get(hook, ()):
+            told = info if wanted is None else {key: value for key, value in info.items() if key in wanted}
             try:
-                _call(function, self.net, self.history, info)
+                function(self.net, self.history, **told)
             except StopIteration:
                 stop = True
         if stop:
             raise StopIteration
 
 
-def _call(function: Callable, net: Any, history: History, info: Mapping[str, Any]) -> None:
-    """Call a hook with what it takes: ``(net, history)``, and of `info` what its signature names."""
+def _wanted(function: Callable) -> set[str] | None:
+    """Names that a hook takes besides ``(net, history)``; None where it takes any."""
     parameters = inspect.signature(function).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        function(net, history, **info)
-    else:
-        names = {p.name for p in parameters}
-        function(net, history, **{key: value for key, value in info.items() if key in names})
+        return None
+    return {p.name for p in parameters if p.kind is not p.POSITIONAL_ONLY}
 
 
 def train(run: Run) -> bool:
@@ -194,13 +196,19 @@ def _transformed(run: Run, rows: np.ndarray) -> Arrays:
     feeds = {name: array[rows] for name, array in run.train.arrays.items()}
     rest = {name: feeds.pop(name) for name in ("target", "weight") if name in feeds}
     alone = next(iter(feeds)) if len(feeds) == 1 else None
-    Xb, target = run.batches.transform(feeds if alone is None else feeds[alone], rest.pop("target"))
+    made = run.batches.transform(feeds if alone is None else feeds[alone], rest.pop("target"))
+    who = f"{type(run.batches).__name__}.transform"
+    if not isinstance(made, tuple | list) or len(made) != 2:
+        raise DataError(f"{who} must return Xb and yb, got {type(made).__name__}")
+    Xb, target = made
     changed = {**(Xb if alone is None else {alone: np.asarray(Xb)}), "target": np.asarray(target), **rest}
     counts = {name: len(array) for name, array in changed.items()}
     if len(set(counts.values())) > 1:
         found = ", ".join(f"{count} of '{name}'" for name, count in counts.items())
-        raise DataError(f"{type(run.batches).__name__}.transform made a batch of unequal rows: {found}; "
+        raise DataError(f"{who} made a batch of unequal rows: {found}; "
                         "return as many of each, and as many as were given where samples are weighted")  # fmt: skip
+    if not len(changed["target"]):
+        raise DataError(f"{who} made a batch without rows; return at least one")
     return changed
 
 

@@ -13,8 +13,8 @@ from ..exceptions import DataError
 class BatchIterator:
     """Cuts data into batches of rows; a subclass may change each batch in `transform`.
 
-    The last batch holds what is left, at its true size. Which rows come when is drawn from the net's `random_state`;
-    the data themselves are never moved.
+    The last batch holds what is left, at its true size. Which rows come when is drawn from the net's `random_state`,
+    in place of nolearn's `seed`; the data themselves are never moved.
 
     Parameters
     ----------

@@ -21,6 +21,10 @@ class TrainSplit:
     shuffle : bool
         Whether rows are drawn, from the net's `random_state`; otherwise the last ones are held out.
 
+    Notes
+    -----
+    nolearn holds out the first fold of an unshuffled, stratified k-fold; here rows are drawn unless ``shuffle=False``.
+
     Examples
     --------
     >>> import numpy as np
@@ -55,6 +59,10 @@ class TrainSplit:
         order = rng.permutation(count) if self.shuffle and rng is not None else np.arange(count)
         if classes is not None and self.stratify:
             valid = self._stratified(order, classes, held_out)
+            if not len(valid):
+                raise DataError(f"train_split can hold out none of n_samples = {count}: each class has a single one, and "
+                                "that stays in training; give more data, TrainSplit(stratify=False), or "
+                                "train_split=None")  # fmt: skip
         else:
             valid = order[count - held_out :]
         chosen = np.zeros(count, bool)

@@ -9,7 +9,7 @@ from ..shapes import product
 from .cell import FORWARD
 from .tape import Tape
 
-BLOCK = 1 << 18
+BLOCK = 1 << 20
 IN_PLACE = ("Abs", "Add", "Div", "Exp", "Log", "Max", "Min", "Mul", "Neg", "Pow", "Reciprocal", "Relu", "Sign", "Sqrt",
             "Sub", "Tanh")  # fmt: skip
 
