@@ -142,10 +142,11 @@ def _sign(callback: Any) -> int:
     if mode == "auto":
         mode = "min" if name.endswith("loss") else "max" if name.endswith("accuracy") else mode
     if mode == "auto":
-        raise DataError(f"{type(callback).__name__} can't tell whether low or high values of '{name}' are good; "
+        hint = did_you_mean(name, ("train_loss", "valid_loss", "valid_accuracy"))
+        raise DataError(f"{type(callback).__name__} can't tell whether low or high values of '{name}' are good{hint}; "
                         "give mode='min' or mode='max'")  # fmt: skip
     if mode not in ("min", "max"):
-        raise DataError(f"mode must be 'min' or 'max', or 'auto' for losses and accuracies, got {mode!r}")
+        raise DataError(f"mode must be 'auto', 'min' or 'max', got {mode!r}")
     return 1 if mode == "min" else -1
 
 

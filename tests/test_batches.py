@@ -208,6 +208,24 @@ def test_a_transform_that_makes_rows_unequal(blobs, weighted):
         net_of(batch_iterator_train=Uneven(16)).fit(*blobs, sample_weight=weight)
 
 
+def test_a_transform_that_returns_nothing(blobs):
+    class InPlace(BatchIterator):
+        def transform(self, Xb, yb):
+            Xb *= 2
+
+    with pytest.raises(DataError, match="InPlace.transform must return Xb and yb, got NoneType"):
+        net_of(batch_iterator_train=InPlace(16)).fit(*blobs)
+
+
+def test_a_transform_that_leaves_no_rows(blobs):
+    class Nobody(BatchIterator):
+        def transform(self, Xb, yb):
+            return Xb[:0], yb[:0]
+
+    with pytest.raises(DataError, match="Nobody.transform made a batch without rows"):
+        net_of(batch_iterator_train=Nobody(16)).fit(*blobs)
+
+
 def test_a_transform_of_several_inputs(blobs):
     class Swapping(BatchIterator):
         def transform(self, Xb, yb):

@@ -95,7 +95,7 @@ class TestHooks:
             "on_epoch_finished",
             "on_training_finished",
         ]
-        assert list(hooks_of(SaveWeights("x"))) == ["on_epoch_finished"]
+        assert list(hooks_of(SaveWeights("x"))) == ["on_training_started", "on_epoch_finished"]
 
     def test_the_base_does_nothing(self, digits):
         curves = [net_of(*some).fit(*digits).train_history_[:, "train_loss"] for some in ([], [Callback()])]
@@ -335,11 +335,37 @@ class TestEarlyStopping:
         ):
             net_of(EarlyStopping(), train_split=None).fit(*digits)
         with pytest.raises(DataError, match=r"watches 'train_los', .*did you mean 'train_loss'"):
-            net_of(EarlyStopping(monitor="train_los")).fit(*digits)
+            net_of(EarlyStopping(monitor="train_los", mode="min")).fit(*digits)
 
     def test_a_mode_that_is_none(self, digits):
-        with pytest.raises(DataError, match="mode must be 'min' or 'max', got 'lowest'"):
+        with pytest.raises(DataError, match="mode must be 'auto', 'min' or 'max', got 'lowest'"):
             net_of(EarlyStopping(mode="lowest")).fit(*digits)
+
+    @pytest.mark.parametrize(("name", "values"), [("valid_loss", [3, 1, 2, 4]), ("valid_accuracy", [0.1, 0.9, 0.5, 0])])
+    def test_of_losses_and_accuracies_it_knows_which_is_better(self, digits, name, values):
+        states, stop = States(), EarlyStopping(patience=1, monitor=name)
+        net = net_of(Losses(values, name), states, stop, max_epochs=4).fit(*digits)
+        assert net.n_iter_ == 4 and (stop.best_, stop.best_epoch_) == (values[1], 2)
+        same_state(net.get_state(), states.kept_[2])
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [EarlyStopping(monitor="f1"), RememberBestWeights("f1"), SaveWeights("x", only_best=True, monitor="f1")],
+    )
+    def test_of_other_columns_it_must_be_told(self, digits, wrong):
+        name = type(wrong).__name__
+        with pytest.raises(DataError, match=rf"{name} can't tell .* 'f1' are good; give mode='min' or mode='max'"):
+            net_of(wrong).fit(*digits)
+
+    def test_a_misspelt_column_of_which_it_must_be_told(self, digits):
+        with pytest.raises(DataError, match=r"'train_los' are good \(did you mean 'train_loss'\?\); give mode="):
+            net_of(EarlyStopping(monitor="train_los")).fit(*digits)
+
+    @pytest.mark.parametrize("patience", [-1, 2.0, "3", None, True])
+    def test_a_patience_that_is_none(self, digits, patience):
+        with pytest.raises(DataError, match="EarlyStopping: patience must be a whole number from 0 on, got") as caught:
+            net_of(EarlyStopping(patience)).fit(*digits)
+        assert repr(patience) in str(caught.value)
 
     def test_interrupted_it_puts_the_best_back_too(self, digits):
         def press(net, history):
@@ -424,9 +450,34 @@ class TestSaveWeights:
         assert self.names(tmp_path) == ["1-3.0.npz", "3-2.0.npz", "6-1.0.npz"]
 
     def test_the_best_of_another_column(self, digits, tmp_path):
-        save = SaveWeights(tmp_path / "{epoch}.npz", only_best=True, monitor="own")
+        save = SaveWeights(tmp_path / "{epoch}.npz", only_best=True, monitor="own", mode="min")
         net_of(Losses([2, 3, 1], "own"), save, train_split=None).fit(*digits)
         assert self.names(tmp_path) == ["1.npz", "3.npz"]
+
+    def test_the_highest_accuracy(self, digits, tmp_path):
+        save = SaveWeights(tmp_path / "{epoch}.npz", only_best=True, monitor="valid_accuracy")
+        net_of(Losses([0.5, 0.25, math.nan, 0.75], "valid_accuracy"), save, max_epochs=4).fit(*digits)
+        assert self.names(tmp_path) == ["1.npz", "4.npz"]
+
+    def test_the_best_of_every_few_epochs(self, digits, tmp_path):
+        """Epoch 3 is better than epoch 4, but was never to be written: epoch 4 is the best file there can be."""
+        save = SaveWeights(tmp_path / "{epoch}.npz", only_best=True, every_n_epochs=2)
+        net_of(Losses([5, 4, 1, 2, 3, 4]), save, max_epochs=6).fit(*digits)
+        assert self.names(tmp_path) == ["2.npz", "4.npz"]
+
+    @pytest.mark.parametrize("every", [0, -1, 1.5, "2", True])
+    def test_a_number_of_epochs_that_is_none(self, digits, tmp_path, every):
+        message = "SaveWeights: every_n_epochs must be a whole number from 1 on, got"
+        with pytest.raises(DataError, match=message) as caught:
+            net_of(SaveWeights(tmp_path / "net.npz", every_n_epochs=every)).fit(*digits)
+        assert repr(every) in str(caught.value)
+
+    def test_a_path_that_asks_for_what_is_not_there(self, digits, tmp_path):
+        with pytest.raises(
+            DataError, match=r"asks for \{epoc\} \(did you mean 'epoch'\?\); known are epoch, train_loss"
+        ):
+            net_of(SaveWeights(tmp_path / "{epoc}.npz")).fit(*digits)
+        assert self.names(tmp_path) == []
 
     def test_a_column_that_is_not_there(self, digits, tmp_path):
         with pytest.raises(DataError, match="SaveWeights watches 'valid_loss'.*hold out data with train_split"):

@@ -104,6 +104,14 @@ def test_no_class_is_held_out_whole():
         assert set(classes[train]) == {0, 1, 2}
 
 
+def test_where_no_class_can_spare_a_sample():
+    split = TrainSplit(0.2)
+    with pytest.raises(DataError, match="none of n_samples = 10: each class has a single one.*stratify=False"):
+        split.rows(10, np.arange(10), rng())
+    assert len(TrainSplit(0.2, stratify=False).rows(10, np.arange(10), rng())[1]) == 2
+    assert len(split.rows(10, rng=rng())[1]) == 2
+
+
 def test_classes_need_not_be_numbers_from_zero():
     classes = np.array([10, -3] * 10)
     _, valid = TrainSplit(0.2).rows(20, classes, rng())

@@ -12,8 +12,10 @@ from sklearn.metrics import accuracy_score
 from portanet import NeuralNet, layers
 from portanet.callbacks import Callback
 from portanet.data import BatchIterator, PredefinedSplit, TrainSplit
+from portanet.engine.program import Program
 from portanet.exceptions import NotFiniteLossError
-from portanet.train import CHUNK
+from portanet.history import History
+from portanet.train import CHUNK, Data, Run, train
 from portanet.updates import sgd
 
 DENSE = [("input", layers.InputLayer), ("hidden", layers.DenseLayer), ("output", layers.DenseLayer)]
@@ -470,3 +472,147 @@ def test_a_test_iterator_that_transforms_is_refused(digits):
 
     with pytest.raises(ValueError, match="batch_iterator_test=Doubling.* transforms batches.*Pipeline"):
         net_of(batch_iterator_test=Doubling()).fit(*digits)
+
+
+class LeastSquares(Program):
+    """Fits ``X @ w`` to a target by gradient descent, and writes down what it is asked."""
+
+    def __init__(self, columns, fail_at=None, error=None):
+        self.w, self.step, self.data, self.calls = np.zeros(columns), 0, {}, []
+        self.fail_at, self.error = fail_at, error
+
+    def bind(self, name, arrays):
+        self.data[name] = arrays
+
+    def unbind(self, name):
+        self.data.pop(name, None)
+
+    def _residual(self, name, rows):
+        arrays = self.data[name]
+        return arrays["X"][rows], arrays["X"][rows] @ self.w - arrays["target"][rows]
+
+    def train(self, name, batches, hyper, seed):
+        self.calls.append((name, batches, hyper))
+        losses = []
+        for place, rows in enumerate(batches):
+            if self.step == self.fail_at:
+                raise self.error
+            X, residual = self._residual(name, rows)
+            losses.append(np.mean(residual**2))
+            self.w = self.w - hyper["learning_rate"][place] * 2 * X.T @ residual / len(X)
+            self.step += 1
+        return np.array(losses)
+
+    def evaluate(self, name, batches):
+        errors = [self._residual(name, rows)[1] for rows in batches]
+        return np.array([[np.mean(e**2), np.mean(np.abs(e))] for e in errors])
+
+    def get_state(self):
+        return {"parameters": {"w": self.w.copy()}, "running": {}, "slots": {}, "step": self.step}
+
+    def set_state(self, state):
+        self.w, self.step = state["parameters"]["w"].copy(), state["step"]
+
+
+def run_of(program, epochs=2, batches=None, rate=0.05, valid=(), **hooks):
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((250, 3))
+    arrays = {"X": X, "target": X @ [1.0, -2.0, 0.5]}
+    kept = np.setdiff1d(np.arange(250), valid)
+    held_out = np.asarray(valid, dtype=np.int64)
+    training, validation = (Data(arrays, rows, arrays["target"][rows]) for rows in (kept, held_out))
+    return Run("a net", program, training, validation, epochs, lambda: {"learning_rate": rate}, History(),
+               np.random.default_rng(0), 7, ["distance"], batches or BatchIterator(1), BatchIterator(8, shuffle=False),
+               {name: [function] for name, function in hooks.items()}, lambda data: None)  # fmt: skip
+
+
+def test_what_a_program_is_asked():
+    program = LeastSquares(3)
+    run = run_of(program, batches=BatchIterator(2))
+    bound = []
+    run.program.bind = lambda name, arrays: bound.append((name, arrays)) or LeastSquares.bind(program, name, arrays)
+    assert train(run) is False
+    assert [name for name, _ in bound] == ["train"] and bound[0][1] is run.train.arrays
+    assert program.data == {}
+    assert [len(batches) for _, batches, _ in program.calls] == [CHUNK, 25] * 2
+    for name, batches, hyper in program.calls:
+        assert name == "train" and hyper == {"learning_rate": [0.05] * len(batches)}
+        assert {rows.dtype for rows in batches} == {np.dtype("int64")}
+    epochs = [np.concatenate([rows for call in part for rows in call[1]]) for part in
+              (program.calls[:2], program.calls[2:])]  # fmt: skip
+    for order in epochs:
+        np.testing.assert_array_equal(np.sort(order), np.arange(250))
+    assert not np.array_equal(*epochs)
+
+
+def test_a_hook_on_batches_gets_them_one_by_one_and_the_same_numbers():
+    plain, watched = LeastSquares(3), LeastSquares(3)
+    first, second = run_of(plain), run_of(watched, on_batch_finished=lambda net, history: None)
+    train(first), train(second)
+    assert {len(batches) for _, batches, _ in watched.calls} == {1}
+    np.testing.assert_array_equal(plain.w, watched.w)
+    assert first.history[:, "train_loss"] == second.history[:, "train_loss"]
+    np.testing.assert_allclose(plain.w, [1, -2, 0.5], atol=1e-6)
+
+
+def test_validation_averages_batches_by_rows_and_metrics_by_weight():
+    program = LeastSquares(3)
+    run = run_of(program, epochs=1, valid=np.arange(0, 250, 12))
+    weight = np.linspace(0, 2, 250)
+    run.valid.arrays = {**run.valid.arrays, "weight": weight}
+    train(run)
+    rows = run.valid.rows
+    error = run.valid.arrays["X"][rows] @ program.w - run.valid.arrays["target"][rows]
+    assert len(rows) == 21 and run.history[0, "valid_loss"] == pytest.approx(np.mean(error**2))
+    parts = [slice(0, 8), slice(8, 16), slice(16, 21)]
+    distance = np.average([np.abs(error[part]).mean() for part in parts],
+                          weights=[weight[rows[part]].sum() for part in parts])  # fmt: skip
+    assert run.history[0, "valid_distance"] == pytest.approx(distance)
+
+
+def test_ctrl_c_in_the_program_keeps_the_batches_before_it():
+    program, ends = LeastSquares(3, fail_at=300, error=KeyboardInterrupt()), []
+    run = run_of(program, on_training_finished=lambda net, history, interrupted: ends.append((net, interrupted)))
+    assert train(run) is True
+    assert ends == [("a net", True)] and len(run.history) == 1 and program.step == 300 and program.data == {}
+
+
+def test_a_second_ctrl_c_comes_through():
+    program = LeastSquares(3, fail_at=10, error=KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        train(run_of(program, on_training_finished=ctrl_c))
+    assert program.data == {}
+
+
+def test_an_error_of_the_program_comes_through_and_lets_the_data_go():
+    program, ends = LeastSquares(3, fail_at=10, error=OSError("the worker died")), []
+    with pytest.raises(OSError, match="the worker died"):
+        train(run_of(program, valid=[1, 2], on_training_finished=lambda net, history: ends.append(1)))
+    assert ends == [] and program.data == {}
+
+
+@pytest.mark.parametrize("each_batch", [False, True])
+def test_the_first_loss_that_is_infinite_is_named_and_its_epoch_undone(each_batch):
+    program, good = LeastSquares(3), LeastSquares(3)
+    look = {"on_batch_finished": lambda net, history: None} if each_batch else {}
+    run = run_of(program, epochs=3, rate=lambda step, epoch: 1e300 if step == 250 + 120 else 0.01, **look)
+    with pytest.raises(NotFiniteLossError, match=r"turned inf in epoch 2, batch 122, at learning rate 0\.01;"), \
+            np.errstate(all="ignore"):  # fmt: skip
+        train(run)
+    train(run_of(good, epochs=1, rate=0.01))
+    np.testing.assert_array_equal(program.w, good.w)
+    assert program.step == 250 and len(run.history) == 1 and program.data == {}
+
+
+def test_a_signature_is_read_once_however_often_the_hook_is_called(monkeypatch):
+    import inspect
+
+    read, original = [], inspect.signature
+    monkeypatch.setattr(inspect, "signature", lambda f, *a, **k: read.append(f) or original(f, *a, **k))
+    told = []
+
+    def hook(net, history, loss):
+        told.append(loss)
+
+    train(run_of(LeastSquares(3), on_batch_finished=hook))
+    assert read == [hook] and len(told) == 500

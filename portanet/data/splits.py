@@ -60,8 +60,8 @@ class TrainSplit:
         if classes is not None and self.stratify:
             valid = self._stratified(order, classes, held_out)
             if not len(valid):
-                raise DataError(f"train_split can hold out none of n_samples = {count}: each class has a single one, and "
-                                "that stays in training; give more data, TrainSplit(stratify=False), or "
+                raise DataError(f"train_split can hold out none of n_samples = {count}: each class has a single one, "
+                                "which stays in training; give more data, TrainSplit(stratify=False), or "
                                 "train_split=None")  # fmt: skip
         else:
             valid = order[count - held_out :]
