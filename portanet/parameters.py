@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, Self
@@ -15,11 +16,12 @@ from .exceptions import did_you_mean
 FIXED = ("layers", "prediction", "target", "weights", "loss_function", "deterministic")
 
 
-def keyword_names(kind: type) -> list[str]:
+@functools.cache
+def keyword_names(kind: type) -> tuple[str, ...]:
     """Names that a class's own constructor spells out."""
     own = vars(kind).get("__init__")
     parameters = inspect.signature(own).parameters.values() if inspect.isfunction(own) else ()
-    return [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+    return tuple(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
 
 
 class KeywordParameters(BaseEstimator):

@@ -100,7 +100,7 @@ class Program:
         raise NotImplementedError
 
     def unbind(self, name):
-        """Forget a data set."""
+        """Forget a data set; a name that was never bound is no error."""
         raise NotImplementedError
 
     def train(self, name, batches, hyper, seed):
