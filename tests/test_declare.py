@@ -197,3 +197,12 @@ def test_wired_layers_of_one_name():
     first = layers.DenseLayer((None, 2), 3, name="same")
     (fault,) = faults(layers.DenseLayer(first, 3, name="same"))
     assert "2 layers are named 'same'" in fault
+
+
+def test_shapes_that_differ_between_layers_name_the_layer_that_joins_them():
+    declared = [("input", layers.InputLayer), ("left", layers.DenseLayer, {"num_units": 4}),
+                ("right", layers.DenseLayer, {"num_units": 5, "incoming": "input"}),
+                ("both", layers.ElemwiseSumLayer, {"incomings": ["left", "right"]}),
+                ("output", layers.DenseLayer)]  # fmt: skip
+    (fault,) = faults(declared)
+    assert fault.startswith("layer 'both' (ElemwiseSumLayer): ") and "4" in fault and "5" in fault
