@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -113,7 +114,6 @@ def test_case_and_other_alphabets():
 
 
 def test_arrays_and_series_of_strings_are_taken():
-    pandas = pytest.importorskip("pandas")
     expected = TextToSequences().fit_transform(SENTENCES)
     for sentences in np.array(SENTENCES), pandas.Series(SENTENCES):
         np.testing.assert_array_equal(TextToSequences().fit_transform(sentences), expected)
