@@ -14,6 +14,7 @@ from .engine.plan import EVALUATE, OUTPUTS, PREDICT, TRAIN, Plan, Update
 from .engine.tracing import Tensor, Tracer, tracing
 from .exceptions import DeclarationError
 from .layers.base import InputLayer, Layer, Parameter
+from .precision import master_type, mixed, scaled
 from .rewrites import rewrite
 
 
@@ -58,6 +59,7 @@ def compile_plan(layers: Mapping[str, Layer], task: Task | None, update: Update 
     update : Update or None
         From `portanet.updates.trace_update`.
     floatX : str
+        "float32" or "float64"; "bfloat16" or "float16" for mixed precision, see `portanet.precision`.
     rng : numpy.random.Generator
         Draws the initial values.
 
@@ -71,6 +73,7 @@ def compile_plan(layers: Mapping[str, Layer], task: Task | None, update: Update 
         When shapes or dtypes do not fit, naming the layer.
     """
     parameters = collect_parameters(layers)
+    floatX, wished = master_type(floatX), floatX
     graphs = {PREDICT: rewrite(trace_prediction(layers, floatX)), OUTPUTS: trace_outputs(layers, floatX)}
     targets = {}
     if task is not None:
@@ -79,6 +82,10 @@ def compile_plan(layers: Mapping[str, Layer], task: Task | None, update: Update 
             targets["weight"] = TensorType(floatX, ("N",))
         graphs[TRAIN] = rewrite(trace_task(layers, task, floatX, deterministic=False))
         graphs[EVALUATE] = rewrite(trace_task(layers, task, floatX, deterministic=True))
+    if wished != floatX:
+        graphs = {role: mixed(graph, wished) for role, graph in graphs.items()}
+    if wished == "float16" and task is not None:
+        graphs[TRAIN] = scaled(graphs[TRAIN])
     inputs = {name: TensorType(layer.dtype_for(floatX), ("N", *layer.shape[1:]))
               for name, layer in layers.items() if isinstance(layer, InputLayer)}  # fmt: skip
     arrays = {name: sample(p, rng).astype(floatX) for name, p in parameters.items()}

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import ClassifierTags, RegressorTags, check_random_state, compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
@@ -20,11 +19,13 @@ from .compile import Task, compile_plan, trainable_shapes
 from .data.batches import BatchIterator
 from .data.splits import PredefinedSplit, as_split
 from .declare import DEFAULT_LAYERS, DEFAULT_PARAMETERS, FromData, build_layers
+from .engine.program import DeviceFault
 from .exceptions import DataError, DeclarationError, did_you_mean
 from .history import History
 from .parameters import KeywordParameters
+from .precision import master_type
 from .runtime import config
-from .runtime.place import limited_threads, place
+from .runtime.place import limited_threads, place, unavailable
 from .targets import Classes, Continuous, Target, TwoClassesOneUnit, classification_target
 from .train import Data, Run, train
 
@@ -239,7 +240,7 @@ class NeuralNet(KeywordParameters):
 
     def _task(self, weighted: bool) -> Task:
         loss = self.objective_loss_function or self.target_.loss_function
-        kind = self.target_.kind(self._float_type())
+        kind = self.target_.kind(master_type(self._float_type()))
         return Task(kind, loss, self.objective, self._under("objective"), dict(self.target_.metrics), weighted)
 
     def _float_type(self) -> str:
@@ -250,6 +251,7 @@ class NeuralNet(KeywordParameters):
         wished = {
             "backend": backend or self.backend, "device": device or self.device, "options": self.options,
             "threads": config.get("threads", self.threads), "floatX": self._float_type(), "weighted": weighted,
+            "reproducible": config.get("reproducible"),
             "update": self.update, "rule": sorted(self._hyper()), "objective": self.objective,
             "loss": self.objective_loss_function, "penalties": self._under("objective"),
             "limits": (self.grad_clipping, self.total_norm_constraint, self.norm_constraint),
@@ -261,7 +263,7 @@ class NeuralNet(KeywordParameters):
         started = time.perf_counter()
         weights = np.random.default_rng([self.noise_seed_, 0])
         plan = compile_plan(self.layers_, self._task(weighted), self._trace_update(), wished["floatX"], weights)
-        program = place(plan, *(wished[key] for key in ("backend", "device", "options", "threads")))
+        program = place(plan, *(wished[key] for key in ("backend", "device", "options", "threads", "floatX")))
         program.record["compile_seconds"] = time.perf_counter() - started
         state = self._state if self._program is None else self._program.get_state()
         if state is not None:
@@ -272,8 +274,8 @@ class NeuralNet(KeywordParameters):
 
     def _trace_update(self):
         start = {name: schedules.value_of(spec, 0, 0) for name, spec in self._hyper().items()}
-        update = updates.trace_update(self.update, start, trainable_shapes(self.layers_), self._float_type(),
-                                      self.norm_constraint)  # fmt: skip
+        update = updates.trace_update(self.update, start, trainable_shapes(self.layers_),
+                                      master_type(self._float_type()), self.norm_constraint)  # fmt: skip
         update.gradient = updates.trace_gradient(self.grad_clipping, self.total_norm_constraint, self._float_type())
         return update
 
@@ -283,8 +285,11 @@ class NeuralNet(KeywordParameters):
         self._where = (weight is not None, backend, device)
         program = self._place(*self._where)
         started = time.perf_counter()
-        with limited_threads(config.get("threads", self.threads)):
-            train(self._run(program, X, y, weight, epochs, split))
+        try:
+            with limited_threads(config.get("threads", self.threads)):
+                train(self._run(program, X, y, weight, epochs, split))
+        except DeviceFault as fault:
+            raise unavailable(program.record["device"], program.record["backend"], fault) from fault
         self.record_ = {**program.record, "train_seconds": time.perf_counter() - started}
         self.n_iter_ = len(self.train_history_)
         return self
@@ -311,7 +316,7 @@ class NeuralNet(KeywordParameters):
 
     def _arrays(self, X, y, weight) -> dict[str, np.ndarray]:
         """What the program is fed."""
-        floatX = self._float_type()
+        floatX = master_type(self._float_type())
         arrays = inputs.feeds(self.layers_, X, floatX)
         arrays["target"] = self.target_.encode(y, floatX)
         if weight is not None:
@@ -410,6 +415,8 @@ class NeuralNet(KeywordParameters):
 
     def score(self, X, y, sample_weight=None):
         """Accuracy, or R² with `regression`."""
+        from sklearn.metrics import accuracy_score, r2_score  # a fifth of the time it takes to import this module
+
         metric = r2_score if self.regression else accuracy_score
         return metric(y, self.predict(X), sample_weight=sample_weight)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
-from . import constraints
+from . import constraints, precision
 from .engine.expansions import expand
 from .engine.graph import Graph, TensorType
 from .engine.operators import lookup
@@ -179,7 +179,7 @@ def trace_update(rule: Rule, hyper: Mapping[str, float], shapes: Mapping[str, Se
 
 def trace_gradient(grad_clipping: float | None = None, total_norm_constraint: float | None = None,
                    floatX: str = "float32") -> Graph | None:  # fmt: skip
-    """The graph that limits all gradients, as one vector, before the update rule sees them.
+    """The graph that all gradients, as one vector, pass through before the update rule sees them.
 
     Parameters
     ----------
@@ -188,11 +188,12 @@ def trace_gradient(grad_clipping: float | None = None, total_norm_constraint: fl
     total_norm_constraint : float, optional
         All are scaled down so that their norm is at most this.
     floatX : str
+        With "float16", gradients are those of a scaled loss, and are scaled back first.
 
     Returns
     -------
     Graph or None
-        From "grad" ``("P",)`` to "grad"; None where nothing is to be limited.
+        From "grad" ``("P",)`` to "grad"; None where nothing is to be done.
 
     Raises
     ------
@@ -201,11 +202,14 @@ def trace_gradient(grad_clipping: float | None = None, total_norm_constraint: fl
     """
     _need_positive("grad_clipping", grad_clipping)
     _need_positive("total_norm_constraint", total_norm_constraint)
-    if grad_clipping is None and total_norm_constraint is None:
+    if grad_clipping is None and total_norm_constraint is None and floatX != "float16":
         return None
-    tracer = Tracer("gradient", floatX)
+    master = precision.master_type(floatX)
+    tracer = Tracer("gradient", master)
     with tracing(tracer):
-        grad = tracer.input("grad", floatX, ("P",))
+        grad = tracer.input("grad", master, ("P",))
+        if floatX == "float16":
+            grad = precision.unscaled(grad)
         if grad_clipping is not None:
             grad = constraints.grad_clipping(grad, grad_clipping)
         if total_norm_constraint is not None:

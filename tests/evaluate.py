@@ -27,6 +27,7 @@ OTHERWISE = {
     "Squeeze": lambda a, x: np.squeeze(x, axis=tuple(a["axes"])),
     "Transpose": lambda a, x: np.transpose(x, a["perm"]),
     "Unsqueeze": lambda a, x: np.expand_dims(x, tuple(a["axes"])),
+    "Where": lambda a, condition, x, y: np.where(condition, x, y),
 }
 
 

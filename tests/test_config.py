@@ -120,7 +120,7 @@ def test_a_data_folder_in_a_file_is_relative_to_the_file(place, monkeypatch):
             "float23",
             r"unknown floatX 'float23' \(did you mean 'float32'\?\); allowed: float32, float64",
         ),
-        ("floatX", "bfloat16", "floatX 'bfloat16' has no engine in this version; allowed: float32, float64"),
+        ("floatX", "half", "unknown floatX 'half'; allowed: float32, float64, float16, bfloat16"),
         ("floatX", 32, "unknown floatX 32; allowed"),
         ("threads", 0, "threads 0 is not a number of threads; allowed: 1, 2, 3"),
         ("threads", True, "threads True is not"),

@@ -5,8 +5,8 @@ import numpy as np
 from portanet import init
 from portanet.engine.expansions import expand
 from portanet.engine.kernels import FORWARD
-from portanet.engine.kernels.random import Source
 from portanet.engine.kernels.tape import Tape
+from portanet.engine.noise import Source
 from portanet.engine.tracing import Tracer, tracing
 from portanet.layers import get_all_layers, get_all_params, get_output
 

@@ -65,8 +65,11 @@ def expand(graph, keep=()):
     return graph
 
 
-def retrace(graph, write):
-    """Trace `graph` anew; ``write(tracer, node, operands)`` says what becomes of each node."""
+def retrace(graph, write, finish=None):
+    """Trace `graph` anew; ``write(tracer, node, operands)`` says what becomes of each node.
+
+    ``finish(role, tensor)``, if given, says what becomes of each result.
+    """
     tracer = Tracer(graph.name)
     values = {"": None}
     for name, kind in graph.inputs.items():
@@ -79,7 +82,7 @@ def retrace(graph, write):
                 results = write(tracer, node, [values[name] for name in node.inputs])
             values.update(zip(node.outputs, results if isinstance(results, tuple) else (results,)))
     for role, name in graph.outputs.items():
-        tracer.output(role, values[name])
+        tracer.output(role, finish(role, values[name]) if finish else values[name])
     return tracer.graph
 
 

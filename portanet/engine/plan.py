@@ -1,5 +1,8 @@
 """What the compiler hands to an engine: graphs as data, and the arrays to start from."""
 
+import hashlib
+import json
+
 import numpy as np
 
 from .graph import Graph
@@ -48,7 +51,8 @@ class Plan:
     trainable, running : dict of str to tuple of int
         Shapes of the parameters that the rule moves, and of those that the train graph assigns or nobody changes.
     graphs : dict of str to Graph
-        "train" (outputs "loss", metrics, and "assign:<name>" for running statistics), "evaluate" ("loss", metrics),
+        "train" (outputs "loss", "assign:<name>" for running statistics, and "objective" where something else than the
+        loss is differentiated), "evaluate" ("loss", metrics),
         "predict" ("prediction"), "outputs" (``"layer:<name>"``; no rewrites).
     metrics : list of str
         Names of the metrics, in the order programs report them, after the loss.
@@ -78,6 +82,47 @@ class Plan:
             clip = {} if update.gradient is None else {"gradient": update.gradient}
             data["update"]["gradient"] = _pack(clip, "gradient/", arrays)
         return data, arrays
+
+    def initial_state(self):
+        """The state that training starts from; see `Program.get_state`."""
+        parts = {"parameters": self.trainable, "running": self.running}
+        return self.complete_state({part: {name: self.arrays[name] for name in names} for part, names in parts.items()})
+
+    def complete_state(self, state):
+        """A state with everything in it, checked: slots that are left out start anew.
+
+        Raises
+        ------
+        ValueError
+            When something is missing or of another shape; names it.
+        """
+        slots = {} if self.update is None else self.update.slots
+        given, full = state.get("slots", {}), {"step": int(state.get("step", 0)), "slots": {}}
+        for part, shapes, what in (("parameters", self.trainable, "parameter"),
+                                   ("running", self.running, "running statistic")):  # fmt: skip
+            full[part] = {name: self._checked(state[part], name, shape, what) for name, shape in shapes.items()}
+        for slot, start in slots.items():
+            fresh = {name: np.full(shape, start, self.floatX) for name, shape in self.trainable.items()}
+            full["slots"][slot] = {name: self._checked(given.get(slot, fresh), name, shape, "slot '%s' of" % slot)
+                                   for name, shape in self.trainable.items()}  # fmt: skip
+        return full
+
+    def _checked(self, source, name, shape, what):
+        if name not in source:
+            raise ValueError("the state lacks %s '%s'" % (what, name))
+        array = np.asarray(source[name], dtype=self.floatX)
+        if array.shape != tuple(shape):
+            raise ValueError("%s '%s' has shape %s, the state holds %s" % (what, name, tuple(shape), array.shape))
+        return array
+
+    def fingerprint(self):
+        """A text that two plans share only when they compute the same, whatever their initial values."""
+        data, arrays = self.to_json()
+        digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode())
+        for name in sorted(arrays):
+            if not name.startswith("initial/"):
+                digest.update(name.encode() + arrays[name].tobytes())
+        return digest.hexdigest()
 
     @classmethod
     def from_json(cls, data, arrays):

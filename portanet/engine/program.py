@@ -1,5 +1,6 @@
 """The contract between portanet and an engine: a `Backend` compiles plans into programs, a `Program` runs them."""
 
+import difflib
 import signal
 import threading
 
@@ -39,19 +40,60 @@ class HeldInterrupt:
             self.check()
 
 
+class DeviceFault(RuntimeError):  # noqa: N818
+    """A device failed, or has too little memory; `row` is ``{"kind", "code", "reason", "fix"}``."""
+
+    def __init__(self, row):
+        self.row = row
+        super().__init__("%s; fix: %s" % (row["reason"], row["fix"]))
+
+    def __reduce__(self):
+        return type(self), (self.row,)
+
+
 class Backend:
     """One engine as it is installed here.
 
     Attributes
     ----------
     name, version : str
+    options : dict
+        The engine's own options and their default values.
     """
 
     name = ""
     version = ""
+    options = {}
 
-    def devices(self):
+    def read_options(self, given):
+        """The engine's own options with their defaults, overlaid with those given.
+
+        "threads" (int or None) and "reproducible" (whether noise must be NumPy's) are understood by every engine.
+
+        Raises
+        ------
+        ValueError
+            When an option is unknown or not of the type of its default; lists what is allowed.
+        """
+        known = dict({"threads": None, "reproducible": False}, **self.options)
+        for name, value in given.items():
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                hint = " (did you mean '%s'?)" % near[0] if near else ""
+                allowed = ", ".join(sorted(known))
+                raise ValueError("backend '%s' has no option '%s'%s; allowed: %s" % (self.name, name, hint, allowed))
+            if known[name] is not None and not isinstance(value, type(known[name])):
+                raise ValueError("backend '%s': option %s must be of type %s, got %r" % (
+                    self.name, name, type(known[name]).__name__, value))  # fmt: skip
+        return dict(known, **given)
+
+    def devices(self, kind=None):
         """What the engine can compute on, and why it can't on the rest.
+
+        Parameters
+        ----------
+        kind : str, optional
+            "cpu" where nothing else is asked for: looking for a GPU may take a second.
 
         Returns
         -------
@@ -71,7 +113,13 @@ class Backend:
         device : dict
             One of those `devices` found.
         options : dict
-            The engine's own; unknown ones are refused. "threads" (int or None) is understood by all.
+            See `read_options`.
+
+        Raises
+        ------
+        DeviceFault
+            When the device does not pass a probe.
+        UnsupportedOperator
 
         Returns
         -------
@@ -88,9 +136,13 @@ class Program:
     record : dict
         What really runs: "engine", "version", "device", "threads", "kernels" (operator to "fused" or "expanded"),
         "compile_seconds".
+    compilations : int
+        How often the engine compiled something for this program, or for an earlier one of the same plan that it shares
+        the result with; stays 0 where an engine runs a plan as it is.
     """
 
     record = None
+    compilations = 0
 
     def bind(self, name, arrays):
         """Make a data set known under a name: ``{input or target name: array}``, all of one length.

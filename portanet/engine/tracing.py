@@ -151,6 +151,8 @@ class Tracer:
     def constant(self, value, dtype=None):
         """An array or number that is part of the graph."""
         array = np.asarray(value)
+        if dtype == "bfloat16":  # which NumPy lacks
+            return self.emit("Cast", [self.constant(value, "float32")], {"to": dtype})
         if dtype in INTEGERS and array.dtype.kind == "f" and (array != np.floor(array)).any():
             raise GraphError("%s meets a tensor of %s; cast one explicitly" % (value, dtype), self.layer)
         if dtype is None:

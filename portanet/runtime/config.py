@@ -45,7 +45,7 @@ __all__ = [
     "resolve_all",
 ]
 
-FLOAT_TYPES = ("float32", "float64")
+FLOAT_TYPES = ("float32", "float64", "float16", "bfloat16")
 PROJECT_FILE = "portanet.toml"
 _TRUTH = {
     "1": True,
@@ -84,11 +84,7 @@ Layer = dict[str, Resolved]  # settings by name, engine options as "options.<bac
 def _read_float_type(raw: Any) -> str:
     if isinstance(raw, str) and raw in FLOAT_TYPES:
         return raw
-    if isinstance(raw, str) and raw in ("float16", "bfloat16"):
-        fault = f"floatX {raw!r} has no engine in this version"
-    else:
-        fault = f"unknown floatX {raw!r}{did_you_mean(raw, FLOAT_TYPES)}"
-    raise ValueError(f"{fault}; allowed: {', '.join(FLOAT_TYPES)}")
+    raise ValueError(f"unknown floatX {raw!r}{did_you_mean(raw, FLOAT_TYPES)}; allowed: {', '.join(FLOAT_TYPES)}")
 
 
 def _read_whole_number(raw: Any) -> int | None:
@@ -142,7 +138,7 @@ SETTINGS = {
             "PORTANET_DEVICE",
             "where it trains: auto, cpu, gpu or gpu:<index>",
         ),
-        Setting("floatX", "float32", _read_float_type, "PORTANET_FLOATX", "the type of parameters and activations"),
+        Setting("floatX", "float32", _read_float_type, "PORTANET_FLOATX", "the type that products are computed in"),
         Setting("threads", None, _read_threads, "PORTANET_THREADS", "CPU threads; 'auto' leaves it to the engine"),
         Setting("verbosity", 0, _read_verbosity, "PORTANET_VERBOSITY", "how much is printed while training"),
         Setting("data_dir", None, _read_folder, "PORTANET_DATA", "the folder that holds the data sets"),

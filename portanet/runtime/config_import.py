@@ -209,7 +209,7 @@ def _float_type(value: str, imported: Imported) -> None:
     if value in FLOAT_TYPES:
         imported._set("floatX", value)
     else:
-        imported._note(f"floatX = {value} has no engine in this version; allowed: {', '.join(FLOAT_TYPES)}")
+        imported._note(f"floatX = {value} is no float type; allowed: {', '.join(FLOAT_TYPES)}")
 
 
 def _read_keras(text: str, imported: Imported) -> None:
@@ -243,7 +243,9 @@ def _keras_backend(value: str, imported: Imported) -> None:
         imported._set("backend", value)
     else:
         available = ", ".join(registry.names())
-        imported._note(f"backend = {value} cannot be used here yet; the backend stays what it is ({available})")
+        imported._note(
+            f"backend = {value} cannot be used here yet; the backend stays what it is; available: {available}"
+        )
 
 
 def _no_counterpart(key: str, value: Any, imported: Imported) -> None:

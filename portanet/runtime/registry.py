@@ -14,19 +14,20 @@ name, an entry point over a name that is only planned. Nothing is imported befor
 import functools
 import importlib
 import importlib.util
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from portanet.exceptions import BackendNotFound, BackendUnavailable, did_you_mean
+from portanet.exceptions import BackendNotFound, BackendUnavailable, DeclarationError, did_you_mean
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["GROUP", "PLANNED", "ROWS", "BackendRow", "check", "known", "load", "names"]
+__all__ = ["GROUP", "PLANNED", "ROWS", "BackendRow", "check", "known", "load", "names", "need_float_type"]
 
 GROUP = "portanet.backends"
-PLANNED = ("cntk", "jax", "mxnet", "tensorflow", "theano", "torch")
+PLANNED = ("cntk", "jax", "mxnet", "tensorflow", "theano")
 _CONTRACT = ("name", "version", "devices", "compile")
 
 
@@ -46,6 +47,14 @@ class BackendRow:
         The command that brings that package.
     python : str
         The Python versions the package runs on.
+    minimum : str
+        The oldest version of the package that will do.
+    distributions : tuple of str
+        Names under which the package is published, where they differ from `requires`.
+    float_types : tuple of str
+        What `floatX` may be.
+    lacks : frozenset of str
+        Operators that the engine cannot compute.
     """
 
     name: str
@@ -53,9 +62,19 @@ class BackendRow:
     requires: str | None
     install: str
     python: str
+    minimum: str = "0"
+    distributions: tuple[str, ...] = ()
+    float_types: tuple[str, ...] = ("float32", "float64", "float16", "bfloat16")
+    lacks: frozenset[str] = frozenset()
 
 
-ROWS = {row.name: row for row in (BackendRow("numpy", "numpy_backend", None, "pip install numpy", ">=3.6"),)}
+ROWS = {
+    row.name: row
+    for row in (
+        BackendRow("numpy", "numpy_backend", None, "pip install numpy", ">=3.6", float_types=("float32", "float64")),
+        BackendRow("torch", "torch_backend", "torch", "pip install torch", ">=3.10", "2.4"),
+    )
+}  # fmt: skip
 
 
 def known() -> list[str]:
@@ -63,7 +82,7 @@ def known() -> list[str]:
 
     Examples
     --------
-    >>> "numpy" in known() and "torch" in known()
+    >>> {"jax", "numpy", "tensorflow", "torch"} <= set(known())
     True
     """
     return sorted({*ROWS, *PLANNED, *_entry_points()})
@@ -125,14 +144,14 @@ def load(name: str) -> Any:
     BackendNotFound
         When no engine has this name.
     BackendUnavailable
-        When the engine is planned, is not installed, or fails to import.
+        When the engine is planned, is not installed, is too old, or fails to import.
 
     Examples
     --------
-    >>> load("torch")
+    >>> load("cntk")
     Traceback (most recent call last):
         ...
-    portanet.exceptions.BackendUnavailable: backend 'torch' has no adapter in this version (...)...
+    portanet.exceptions.BackendUnavailable: backend 'cntk' has no adapter in this version (...)...
     """
     if name in ROWS:
         return _load_row(ROWS[name])
@@ -156,13 +175,64 @@ def _load_row(row: BackendRow) -> Any:
             f"backend {row.name!r} is not installed: it needs the package {row.requires!r} "
             f"(Python {row.python}); run: {row.install}"
         )
+    _need_version(row)
     try:
         factory = importlib.import_module(f"portanet.engine.backends.{row.module}").backend
-    except (ImportError, OSError) as error:
+    except Exception as error:  # a broken installation may fail in any way
         raise BackendUnavailable(
-            f"backend {row.name!r} is installed but cannot be imported: {error}; reinstall it: {row.install}"
+            f"backend {row.name!r} is installed but cannot be imported: {type(error).__name__}: {error}; "
+            f"reinstall it: {row.install} --force-reinstall"
         ) from error
     return _made(factory, f"backend {row.name!r}")
+
+
+def _need_version(row: BackendRow) -> None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    for distribution in row.distributions or ((row.requires,) if row.requires else ()):
+        try:
+            found = version(distribution)
+        except PackageNotFoundError:
+            continue
+        if _numbers(found) < _numbers(row.minimum):
+            raise BackendUnavailable(
+                f"backend {row.name!r} is too old: {distribution} {found} is installed, {row.minimum} or newer is "
+                f"needed; run: {row.install} --upgrade"
+            )
+        return
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The leading whole numbers of a version.
+
+    >>> _numbers("2.13.0+cpu"), _numbers("0.7rc1")
+    ((2, 13, 0), (0, 7))
+    """
+    return tuple(map(int, re.findall(r"(?:^|(?<=\.))\d+", version.partition("+")[0])))
+
+
+def need_float_type(name: str, floatX: str) -> None:
+    """Refuse a float type that the engine does not compute in.
+
+    Raises
+    ------
+    DeclarationError
+        Names what the engine has, and the engines that have the type.
+
+    Examples
+    --------
+    >>> need_float_type("numpy", "bfloat16")
+    Traceback (most recent call last):
+        ...
+    portanet.exceptions.DeclarationError: floatX='bfloat16': backend 'numpy' computes in float32, float64; ...
+    """
+    row = ROWS.get(name)
+    if row is None or floatX in row.float_types:
+        return
+    able = ", ".join(other.name for other in ROWS.values() if floatX in other.float_types) or "none"
+    raise DeclarationError(
+        f"floatX={floatX!r}: backend {name!r} computes in {', '.join(row.float_types)}; engines for {floatX}: {able}"
+    )
 
 
 def _entry_points() -> dict[str, list["EntryPoint"]]:

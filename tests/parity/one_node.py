@@ -5,8 +5,8 @@ import numpy as np
 from portanet.engine.expansions import expand
 from portanet.engine.graph import Graph
 from portanet.engine.kernels import FORWARD
-from portanet.engine.kernels.random import Source
 from portanet.engine.kernels.tape import Tape
+from portanet.engine.noise import Source
 from portanet.engine.plan import OUTPUTS, TRAIN, Plan
 from portanet.engine.tracing import Tracer, call, tracing
 

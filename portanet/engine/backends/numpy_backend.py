@@ -11,9 +11,9 @@ import numpy as np
 
 from ..expansions import EXPANSIONS, expand
 from ..kernels import FORWARD
-from ..kernels.random import Source
 from ..kernels.tape import Tape
 from ..kernels.update import FlatArrays, Updater
+from ..noise import Source
 from ..plan import EVALUATE, OUTPUTS, PREDICT, TRAIN
 from ..program import Backend, HeldInterrupt, Program
 
@@ -28,7 +28,7 @@ class NumpyBackend(Backend):
     name = "numpy"
     version = np.__version__
 
-    def devices(self):
+    def devices(self, kind=None):
         found = [{"kind": "cpu", "index": 0, "name": "CPU"}]
         absent = [{
             "kind": "gpu", "code": "no-adapter",
@@ -38,10 +38,7 @@ class NumpyBackend(Backend):
         return found, absent
 
     def compile(self, plan, device, options):
-        unknown = sorted(set(options) - {"threads"})
-        if unknown:
-            raise ValueError("backend 'numpy' has no option '%s'; allowed: threads" % unknown[0])
-        return NumpyProgram(plan, device, options)
+        return NumpyProgram(plan, device, self.read_options(options))
 
 
 class NumpyProgram(Program):
@@ -58,8 +55,7 @@ class NumpyProgram(Program):
         self._gradients = FlatArrays(np, plan.trainable, plan.floatX)
         self._running = {name: np.empty(shape, plan.floatX) for name, shape in plan.running.items()}
         self._update = Updater(np, plan.update, self._parameters, self._gradients) if plan.update else None
-        self.set_state({part: {name: plan.arrays[name] for name in getattr(plan, kind)}
-                        for part, kind in (("parameters", "trainable"), ("running", "running"))})  # fmt: skip
+        self.set_state(plan.initial_state())
         for role in plan.graphs:
             if role != OUTPUTS:
                 self._tape(role)
@@ -189,17 +185,15 @@ class NumpyProgram(Program):
 
     def set_state(self, state):
         with self._lock:
+            state = self.plan.complete_state(state)
             for name, view in self._parameters.views.items():
-                _copy_into(view, state["parameters"], name, "parameter")
+                view[...] = state["parameters"][name]
             for name, array in self._running.items():
-                _copy_into(array, state["running"], name, "running statistic")
-            if self._update is not None:
-                for slot, flat in self._update.slots.items():
-                    flat.flat.fill(self.plan.update.slots[slot])
-                    if slot in state.get("slots", {}):
-                        for name, view in flat.views.items():
-                            _copy_into(view, state["slots"][slot], name, "slot '%s' of" % slot)
-            self.step = int(state.get("step", 0))
+                array[...] = state["running"][name]
+            for slot, arrays in state["slots"].items():
+                for name, view in self._update.slots[slot].views.items():
+                    view[...] = arrays[name]
+            self.step = state["step"]
 
     def close(self):
         with self._lock:
@@ -211,12 +205,3 @@ def _as_dtype(array, dtype):
     if isinstance(array, np.memmap) and array.dtype != dtype:
         return array
     return np.asarray(array, dtype=dtype)
-
-
-def _copy_into(array, source, name, what):
-    if name not in source:
-        raise ValueError("the state lacks %s '%s'" % (what, name))
-    if np.shape(source[name]) != array.shape:
-        raise ValueError("%s '%s' has shape %s, the state holds %s" % (
-            what, name, array.shape, np.shape(source[name])))  # fmt: skip
-    array[...] = source[name]

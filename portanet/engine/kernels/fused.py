@@ -46,21 +46,13 @@ def log_softmax_backward(cell, grad, inputs, y):
     return (xp.subtract(grad, dx, out=dx),)
 
 
-def _mask(cell, shape):
-    """Boolean mask, true where a value is kept, from 16-bit draws."""
-    size = int(np.prod(shape))
-    threshold = np.uint16(min(round(cell.attrs["ratio"] * 65536), 65535))
-    kept = cell.xp.asarray(cell.source.uint16(size)) >= threshold
-    return kept.reshape(shape)
-
-
 @forward("Dropout")
 def dropout(cell, x):
     ratio = cell.attrs["ratio"]
     if not cell.attrs["training_mode"] or ratio == 0.0:
         cell.kept = None
         return x
-    cell.kept = _mask(cell, x.shape)
+    cell.kept = cell.xp.asarray(cell.source.mask(cell.attrs["ratio"], x.shape))
     return _drop(cell, "y", x)
 
 
