@@ -270,6 +270,8 @@ class NeuralNet(KeywordParameters):
             program.set_state(_fitting_slots(state, plan))
         self._forget()
         self._program, self._placed, self.plan_, self.record_ = program, wished, plan, dict(program.record)
+        if program.record["note"] and config.get("verbosity", self.verbose):
+            print(program.record["note"])
         return program
 
     def _trace_update(self):

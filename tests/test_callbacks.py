@@ -27,6 +27,13 @@ from portanet.history import History
 GREEN, PLAIN = "\033[1;32m", "\033[0m"
 
 
+@pytest.fixture(autouse=True)
+def on_cpu():
+    """Asked for by name, so that nothing is said of a GPU that isn't there."""
+    with config_context(device="cpu"):
+        yield
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True
