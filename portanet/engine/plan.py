@@ -116,8 +116,10 @@ class Plan:
         return array
 
     def fingerprint(self):
-        """A text that two plans share only when they compute the same, whatever their initial values."""
+        """A text that two plans share only when they compute the same, from whatever values they start."""
         data, arrays = self.to_json()
+        if data["update"] is not None:
+            data["update"]["hyper"] = sorted(data["update"]["hyper"])
         digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode())
         for name in sorted(arrays):
             if not name.startswith("initial/"):
