@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(commands, common)
     devices = commands.add_parser("devices", parents=[common], help="list the engines and their devices")
     devices.set_defaults(run=_devices)
+    _add_parity(commands, common)
     return parser
 
 
@@ -92,6 +93,28 @@ def _add_config(commands: argparse._SubParsersAction, common: argparse.ArgumentP
     reader.add_argument("--output", metavar="FILE", help="write FILE instead of printing")
     reader.add_argument("--force", action="store_true", help="replace FILE where it exists")
     reader.set_defaults(run=_config_import)
+
+
+def _add_parity(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
+    parity = commands.add_parser(
+        "parity", parents=[common], help="compare a net on every engine, layer by layer",
+        description="Compare a net on every engine with NumPy in float64: outputs of all layers, loss, gradients, "
+        "an update, and the losses of some steps. Exit status: 0 all agree, 1 a difference, 2 an error.",
+    )  # fmt: skip
+    parity.add_argument(
+        "net", nargs="?", metavar="NET",
+        help="a pickled net, or module:attribute or file.py:attribute naming a net or a function that makes one; "
+        "unpickling and importing run code, so give only files you trust (default: a small convolutional net on "
+        "scikit-learn's digits)",
+    )  # fmt: skip
+    parity.add_argument("--data", metavar="FILE.npz", help="arrays X (or one for each input, by name) and y "
+                        "(default: random data are made)")  # fmt: skip
+    parity.add_argument("--backends", metavar="NAMES", help="engines with commas between (default: all)")
+    parity.add_argument("--device", help="auto, cpu, gpu or gpu:<index> (default: as the net says)")
+    parity.add_argument("--steps", type=int, default=20, help="training steps (default: %(default)s)")
+    parity.add_argument("--floatX", help="float type of the engines (default: the net's)")
+    parity.add_argument("--json", action="store_true", help="print every comparison as JSON")
+    parity.set_defaults(run=_parity)
 
 
 class _Version(argparse.Action):
@@ -159,6 +182,19 @@ def _device_rows(name: str, backend) -> list[tuple[str, str, str, str]]:
     rows = [(name, backend.version, str(device), device.name) for device in found]
     rows += [(name, backend.version, row.kind, f"absent ({row.code}): {row.reason}; fix: {row.fix}") for row in absent]
     return rows
+
+
+def _parity(args: argparse.Namespace) -> int:
+    from portanet.parity.command import run
+
+    report = run(args.net, args.data, args.backends, args.device, args.steps, args.floatX)
+    if args.json:
+        import json
+
+        print(json.dumps(report.to_dict(), indent=2))
+    else:
+        print(report)
+    return report.exit_status
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

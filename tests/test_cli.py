@@ -46,7 +46,7 @@ def test_version(capsys):
 def test_nothing_asked_prints_the_help(capsys):
     assert main([]) == 0
     out = capsys.readouterr().out
-    assert all(command in out for command in ("demo", "config", "devices", "--version"))
+    assert all(command in out for command in ("demo", "config", "devices", "parity", "--version"))
 
 
 def test_module_is_the_command():

@@ -122,7 +122,8 @@ class ArrayProgram(Program):
 
     def apply(self, gradients, hyper):
         with self._working():
-            self._apply({key: np.asarray(gradients[key]) for key in self.plan.trainable}, hyper)
+            floatX = self.plan.floatX
+            self._apply({key: np.asarray(gradients[key], dtype=floatX) for key in self.plan.trainable}, hyper)
 
     def evaluate(self, name, batches):
         with self._working():

@@ -134,8 +134,7 @@ class Lowered:
             transpose = self._transpose
 
             def move(array):
-                wide = array.reshape((1,) * missing + tuple(array.shape)) if missing else array
-                return transpose(wide, permutation)
+                return transpose(array[(None,) * missing + (Ellipsis,)] if missing else array, permutation)
 
             self._moved[key] = self._new()
             self._steps.append((move, (source,), (self._moved[key],), None))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["GROUP", "PLANNED", "ROWS", "BackendRow", "check", "known", "load", "names", "need_float_type"]
 
 GROUP = "portanet.backends"
-PLANNED = ("cntk", "jax", "mxnet", "tensorflow", "theano")
+PLANNED = ("cntk", "mxnet", "theano")
 _CONTRACT = ("name", "version", "devices", "compile")
 
 
@@ -73,6 +73,11 @@ ROWS = {
     for row in (
         BackendRow("numpy", "numpy_backend", None, "pip install numpy", ">=3.6", float_types=("float32", "float64")),
         BackendRow("torch", "torch_backend", "torch", "pip install torch", ">=3.10", "2.4"),
+        BackendRow("jax", "jax_backend", "jax", "pip install jax", ">=3.11", "0.7"),
+        BackendRow(
+            "tensorflow", "tensorflow_backend", "tensorflow", "pip install tensorflow", ">=3.10", "2.18",
+            ("tensorflow", "tensorflow-cpu"),
+        ),
     )
 }  # fmt: skip
 

@@ -97,8 +97,8 @@ def _need_threads(wished):
                 os.environ["NPROC"] = before
     if wished and wished != _started["threads"]:
         raise ValueError(
-            "backend 'jax' already runs with %d threads in this process, %d are asked for; XLA takes their number once: "
-            "set PORTANET_THREADS=%d before the first fit, or start a new process"
+            "backend 'jax' already runs with %d threads in this process, %d are asked for; XLA takes their number "
+            "once: set PORTANET_THREADS=%d before the first fit, or start a new process"
             % (_started["threads"], wished, wished)
         )
     return _started["threads"]

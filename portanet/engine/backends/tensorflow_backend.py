@@ -1,0 +1,391 @@
+"""TensorFlow 2: many batches in one graph, by XLA where that is faster.
+
+Importing this module keeps TensorFlow from greeting on the error stream, unless TF_CPP_MIN_LOG_LEVEL is set.
+"""
+
+import contextlib
+import os
+import time
+
+import numpy as np
+
+from .. import gpu
+from ..array_program import ArrayProgram, Recent
+from ..data_sets import CAPACITY
+from ..lowering import WINDOWED, Lowered, to_last
+from ..noise import HostNoise
+from ..plan import EVALUATE, OUTPUTS, PREDICT, TRAIN
+from ..program import Backend, DeviceFault
+
+
+@contextlib.contextmanager
+def _quiet():
+    """TensorFlow reads how much to log once, when it first has something to say."""
+    asked = "TF_CPP_MIN_LOG_LEVEL" in os.environ
+    if not asked:
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    try:
+        yield
+    finally:
+        if not asked:
+            del os.environ["TF_CPP_MIN_LOG_LEVEL"]
+
+
+with _quiet():
+    import tensorflow as tf
+
+    from .tensorflow_kernels import KERNELS
+
+
+def backend():
+    return TensorflowBackend()
+
+
+class TensorflowBackend(Backend):
+    """TensorFlow 2.
+
+    Options: ``allow_tf32`` lets a GPU round the operands of products to 10 bits of mantissa; ``jit`` is whether
+    training is compiled by XLA: "on", "off", or "auto", for nets without convolution and pooling.
+    """
+
+    name = "tensorflow"
+    version = tf.__version__
+    options = {"allow_tf32": False, "jit": "auto"}
+
+    def __init__(self):
+        self._compiled = Recent()
+
+    def devices(self, kind=None):
+        if kind == "cpu":
+            return [{"kind": "cpu", "index": 0, "name": "CPU"}], []
+        cuda = tf.sysconfig.get_build_info().get("cuda_version") if tf.test.is_built_with_cuda() else None
+        found = []
+        for index, device in enumerate(tf.config.list_physical_devices("GPU")):
+            name = tf.config.experimental.get_device_details(device).get("device_name", device.name)
+            found.append({"kind": "gpu", "index": index, "name": name})
+        return gpu.survey(found, {"engine": "tensorflow", "version": tf.__version__, "cuda": cuda})
+
+    def compile(self, plan, device, options):
+        options = self.read_options(options)
+        if options["jit"] not in ("auto", "on", "off"):
+            raise ValueError("backend 'tensorflow': option jit is %r; allowed: auto, on, off" % options["jit"])
+        place = "/%s:%d" % (device["kind"].upper(), device["index"])
+        threads = _need_threads(options["threads"])
+        if device["kind"] == "gpu":
+            _need_working(place, device["index"])
+        key = (plan.fingerprint(), place, str(sorted(options.items())))
+        compiled = self._compiled.get(key, lambda: Compiled(plan, place, options))
+        return TensorflowProgram(plan, device, compiled, dict(options, threads=threads))
+
+
+def _need_working(place, index):
+    """A small product on that GPU, whose result must lie there: TensorFlow falls back to the CPU without a word."""
+
+    def run(left, right):
+        with tf.device(place):
+            product = tf.matmul(tf.constant(left), tf.constant(right))
+        return product.numpy(), product.device.rpartition("device:")[2]
+
+    row = gpu.probe(run, "gpu:%d" % index, "tensorflow")
+    if row is not None:
+        raise DeviceFault(row)
+
+
+def _need_threads(wished):
+    """The number of threads a kernel computes with; TensorFlow takes it once, when it first runs something.
+
+    If we are the first, kernels run one after the other: on a CPU they have enough to do within themselves.
+
+    Raises
+    ------
+    ValueError
+        When it runs with another number than is asked for.
+    """
+    try:
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        tf.config.threading.set_intra_op_parallelism_threads(wished or 0)
+    except RuntimeError:
+        pass  # it has started: what it started with is asked for below
+    own = tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
+    if wished and wished != own:
+        raise ValueError(
+            "backend 'tensorflow' already runs with %d threads in this process, %d are asked for; TensorFlow takes "
+            "their number once: set PORTANET_THREADS=%d before the first fit, or start a new process"
+            % (own, wished, wished)
+        )
+    return own
+
+
+class FedDraws:
+    """Noise drawn on the host, channels first, one array for each node."""
+
+    def __init__(self, calls, arrays):
+        self._made = {call.number: array for call, array in zip(calls, arrays)}
+
+    def mask(self, call, x):
+        array = self._made[call.number]
+        return tf.transpose(array, to_last(len(array.shape))) if call.last else array
+
+    def uniform(self, call, x):
+        return tf.cast(self.mask(call, x), x.dtype)
+
+    normal = uniform
+
+
+class SeedDraws:
+    """Noise from TensorFlow's counter-based generator, by seed, step and node."""
+
+    def __init__(self, seed, step):
+        self._seed, self._step = seed, step
+
+    def _of(self, call):
+        return tf.stack([self._seed, self._step * 1000 + call.number])
+
+    def mask(self, call, x):
+        return tf.random.stateless_uniform(tf.shape(x), self._of(call)) >= call.attrs["ratio"]
+
+    def uniform(self, call, x):
+        return tf.random.stateless_uniform(tf.shape(x), self._of(call), dtype=x.dtype)
+
+    def normal(self, call, x):
+        return tf.random.stateless_normal(tf.shape(x), self._of(call), dtype=x.dtype)
+
+
+class Compiled:
+    """The functions of a plan, traced when they first meet data of a shape.
+
+    Attributes
+    ----------
+    count : int
+        How often something was traced.
+    host : HostNoise or None
+        Where draws come from the host: on the CPU, where that is cheaper, and where a run is to be reproducible.
+    """
+
+    def __init__(self, plan, place, options):
+        self.count, self.plan, self._place, self._options = 0, plan, place, options
+        self._graphs = {}
+        with self.settings():
+            self._lower_all()
+        on_host = "CPU" in place or options["reproducible"]
+        self.host = HostNoise(self._graphs[TRAIN].calls) if TRAIN in plan.graphs and on_host else None
+        self.train = self._counted(self._train, jit_compile=self.jit)
+        self.evaluate = self._counted(self._evaluate)
+        self.predict = self._counted(self.forward)
+
+    @property
+    def jit(self):
+        """Whether XLA compiles the training: slower for convolutions on a CPU, faster for all else."""
+        if self._options["jit"] != "auto" or TRAIN not in self.plan.graphs:
+            return self._options["jit"] == "on"
+        return not any(call.op in WINDOWED for call in self._graphs[TRAIN].calls)
+
+    @contextlib.contextmanager
+    def settings(self):
+        """The chosen device, and exact products on a GPU, for our own calls only."""
+        before = tf.config.experimental.tensor_float_32_execution_enabled()
+        on_gpu = "GPU" in self._place and before != self._options["allow_tf32"]
+        if on_gpu:
+            tf.config.experimental.enable_tensor_float_32_execution(self._options["allow_tf32"])
+        try:
+            with tf.device(self._place):
+                yield
+        finally:
+            if on_gpu:
+                tf.config.experimental.enable_tensor_float_32_execution(before)
+
+    def _lower_all(self):
+        for role, graph in self.plan.graphs.items():
+            self._graphs[role] = self._lowered(graph)
+        update = self.plan.update
+        self._rules = {} if update is None else {name: self._lowered(graph) for name, graph in update.graphs.items()}
+        self._clip = None if update is None or update.gradient is None else self._lowered(update.gradient)
+
+    def _lowered(self, graph):
+        return Lowered(graph, KERNELS, tf.constant, tf.transpose, "tensorflow")
+
+    def _counted(self, function, **options):
+        def traced(*args):
+            self.count += 1
+            return function(*args)
+
+        return tf.function(traced, autograph=False, **options)
+
+    def kernels(self):
+        """Which composites are kept."""
+        found = {}
+        for role in (OUTPUTS, PREDICT, EVALUATE, TRAIN):
+            if role in self._graphs:
+                found.update(self._graphs[role].kernels(self.plan.graphs[role]))
+        return found
+
+    def _feeds(self, state, data, rows):
+        feeds = dict(state["parameters"])
+        feeds.update(state["running"])
+        feeds.update((key, tf.gather(array, rows)) for key, array in data.items())
+        return feeds
+
+    def step(self, state, data, rows, noise):
+        """Loss, gradients and new running statistics on one batch."""
+        names, values = list(self.plan.trainable), [state["parameters"][name] for name in self.plan.trainable]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            feeds = dict(self._feeds(state, data, rows), **dict(zip(names, values)))
+            results = self._graphs[TRAIN].run(feeds, noise)
+            objective = results.get("objective", results["loss"])
+        grads = tape.gradient(objective, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        grads = dict(zip(names, map(tf.convert_to_tensor, grads)))
+        running = {name: results.get("assign:" + name, old) for name, old in state["running"].items()}
+        return results["loss"], grads, running
+
+    def _train(self, state, data, rows, count, hyper, seed, draws):
+        def body(i, state, losses):
+            if self.host is None:
+                noise = SeedDraws(seed, state["step"])
+            else:
+                noise = FedDraws(self.host.calls, [each[i] for each in draws])
+            loss, grads, running = self.step(state, data, rows[i], noise)
+            moved = self.move(dict(state, running=running), grads, {key: each[i] for key, each in hyper.items()})
+            return i + 1, moved, tf.tensor_scatter_nd_update(losses, [[i]], [loss])
+
+        losses = tf.zeros([CAPACITY], self.plan.floatX)
+        loop = (tf.constant(0), state, losses)
+        _, state, losses = tf.while_loop(lambda i, *rest: i < count, body, loop, parallel_iterations=1)
+        return state, losses
+
+    def move(self, state, grads, hyper):
+        """The state after the update rule."""
+        names, dtype = list(self.plan.trainable), self.plan.floatX
+        if self._clip is not None:
+            flat = self._clip.run({"grad": tf.concat([tf.reshape(grads[name], [-1]) for name in names], 0)})["grad"]
+            parts = tf.split(flat, [int(np.prod(self.plan.trainable[name])) for name in names])
+            grads = {name: tf.reshape(part, self.plan.trainable[name]) for name, part in zip(names, parts)}
+        scalars = {"hyper:" + key: tf.cast(value, dtype) for key, value in hyper.items()}
+        scalars["step"] = tf.cast(state["step"] + 1, dtype)
+        moved, slots = {}, {slot: {} for slot in state["slots"]}
+        for name in names:
+            feeds = dict(scalars, param=state["parameters"][name], grad=grads[name])
+            feeds.update(("slot:" + slot, own[name]) for slot, own in state["slots"].items())
+            results = self._rules["*" if "*" in self._rules else name].run(feeds)
+            moved[name] = results["param"]
+            for slot, own in slots.items():
+                own[name] = results["slot:" + slot]
+        return {"parameters": moved, "running": state["running"], "slots": slots, "step": state["step"] + 1}
+
+    def _evaluate(self, state, data, rows, count):
+        roles = ["loss"] + self.plan.metrics
+
+        def body(i, scores):
+            results = self._graphs[EVALUATE].run(self._feeds(state, data, rows[i]))
+            own = tf.stack([tf.cast(results[role], scores.dtype) for role in roles])
+            return i + 1, tf.tensor_scatter_nd_update(scores, [[i]], [own])
+
+        loop = (tf.constant(0), tf.zeros([CAPACITY, len(roles)], self.plan.floatX))
+        return tf.while_loop(lambda i, *rest: i < count, body, loop, parallel_iterations=1)[1]
+
+    def forward(self, role, state, feeds):
+        """Results of a graph on whole arrays."""
+        feeds = dict(state["parameters"], **dict(state["running"], **feeds))
+        return self._graphs[role].run(feeds, SeedDraws(tf.constant(0), tf.constant(0)))
+
+
+class TensorflowProgram(ArrayProgram):
+    """A state on the device, and the compiled functions that take it from step to step."""
+
+    def __init__(self, plan, device, compiled, options):
+        started = time.perf_counter()
+        self._compiled, self.on_gpu = compiled, device["kind"] == "gpu"
+        super().__init__(plan)
+        self.set_state(plan.initial_state())
+        self.record = {
+            "engine": "tensorflow", "version": tf.__version__, "device": device, "threads": options["threads"],
+            "kernels": compiled.kernels(), "options": {key: options[key] for key in TensorflowBackend.options},
+            "jit": compiled.jit, "compile_seconds": time.perf_counter() - started,
+        }  # fmt: skip
+
+    @property
+    def compilations(self):
+        return self._compiled.count
+
+    def _upload(self, array):
+        with self._compiled.settings():
+            return tf.constant(array)
+
+    def _draws(self, seed, count, rows):
+        """The noise of `count` steps of that many rows from the host, or nothing where the device makes it."""
+        host = self._compiled.host
+        if host is None or not host.calls:
+            return []
+        drawn = [host.draw(seed, self.step + i, rows) for i in range(count)]
+        stacked = [np.zeros((CAPACITY,) + one.shape, one.dtype) for one in drawn[0]]
+        for i, arrays in enumerate(drawn):
+            for whole, one in zip(stacked, arrays):
+                whole[i] = one
+        return [self._upload(array) for array in stacked]
+
+    def _train(self, arrays, rows, hyper, seed):
+        count, size = rows.shape
+        with self._compiled.settings():
+            hyper = {key: tf.constant(_filled(values, self.plan.floatX)) for key, values in hyper.items()}
+            state, losses = self._compiled.train(
+                self._state, arrays, tf.constant(_filled(rows, "int32")), tf.constant(count), hyper,
+                tf.constant(seed % (1 << 31), tf.int32), self._draws(seed, count, size))  # fmt: skip
+            losses = losses.numpy()[:count]
+        self._state = state
+        self.step += count
+        return losses
+
+    def _gradients(self, arrays, rows, seed):
+        compiled = self._compiled
+        with compiled.settings():
+            if compiled.host is None:
+                noise = SeedDraws(tf.constant(seed % (1 << 31), tf.int32), self._state["step"])
+            else:
+                noise = FedDraws(compiled.host.calls, [array[0] for array in self._draws(seed, 1, len(rows))])
+            grads = compiled.step(self._state, arrays, tf.constant(rows), noise)[1]
+            return {name: _to_numpy(grads[name]) for name in self.plan.trainable}
+
+    def _apply(self, gradients, hyper):
+        with self._compiled.settings():
+            grads = {name: tf.constant(array) for name, array in gradients.items()}
+            scalars = {key: tf.constant(value, self.plan.floatX) for key, value in hyper.items()}
+            self._state = self._compiled.move(self._state, grads, scalars)
+        self.step += 1
+
+    def _evaluate(self, arrays, rows):
+        with self._compiled.settings():
+            rows, count = tf.constant(_filled(rows, "int32")), len(rows)
+            return self._compiled.evaluate(self._state, arrays, rows, tf.constant(count)).numpy()[:count]
+
+    def _forward(self, graph, feeds, roles):
+        with self._compiled.settings():
+            run = self._compiled.predict if graph == PREDICT else self._compiled.forward
+            results = run(graph, self._state, feeds)
+            return [_to_numpy(results[role]) for role in roles]
+
+    def _get(self):
+        def named(arrays, names):
+            return {name: _to_numpy(arrays[name]) for name in names}
+
+        trainable, state = self.plan.trainable, self._state
+        return {
+            "parameters": named(state["parameters"], trainable),
+            "running": named(state["running"], self.plan.running),
+            "slots": {slot: named(arrays, trainable) for slot, arrays in state["slots"].items()},
+        }
+
+    def _put(self, state):
+        with self._compiled.settings():
+            parts = {part: state[part] for part in ("parameters", "running", "slots")}
+            self._state = tf.nest.map_structure(tf.constant, dict(parts, step=np.int32(state["step"])))
+
+
+def _filled(values, dtype):
+    """As many rows as a block may have, so that every count of batches runs the same function."""
+    whole = np.zeros((CAPACITY,) + np.shape(values)[1:], dtype)
+    whole[: len(values)] = values
+    return whole
+
+
+def _to_numpy(tensor):
+    return np.array(tensor.numpy(), order="C")
