@@ -1,0 +1,121 @@
+"""portanet on each engine against the same program written by hand for it, against Keras 3 and skorch.
+
+    python benchmarks/engines.py [--programs p1 p5 p6 p2] [--engines torch jax tensorflow] [--repeats 5] [--threads 2]
+
+Every contestant runs in a process of its own, and they take turns. All do the same work: same sizes, batch 128,
+float32, same rule, shuffled rows, losses fetched after each epoch, nothing held out. The steady epoch is the median of
+all but the first two. Printed are medians over the repeats: samples a second, the ratio of the contestant's seconds to
+portanet's in the same repeat (above 1: portanet is faster), the peak of resident memory in MiB, and seconds of the
+whole process, imports and compiling included; the last two also as portanet's share of the contestant's.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "examples")]
+CONTESTANTS = {
+    "torch": ["portanet", "twin", "keras", "skorch"], "jax": ["portanet", "twin", "keras"],
+    "tensorflow": ["portanet", "twin", "keras"],
+}  # fmt: skip
+
+
+def run_one(program, engine, contestant, epochs, threads):
+    """In a process of its own: seconds of each epoch, and peak memory in MiB."""
+    from twins import programs
+
+    X, y = programs.data(program)
+    if contestant == "portanet":
+        example = importlib.import_module(programs.PROGRAMS[program]["example"])
+        rate = {} if program in ("p5", "p6") else {"update_learning_rate": 0.01}
+        net = example.build(max_epochs=epochs, train_split=None, verbose=0, backend=engine, device="cpu",
+                            threads=threads, **rate)  # fmt: skip
+        net.fit(X, y)
+        seconds = [row["dur"] for row in net.train_history_]
+    else:
+        module = {"twin": f"{engine}_twin", "keras": "keras_twin", "skorch": "skorch_twin"}[contestant]
+        seconds = importlib.import_module(f"twins.{module}").train(program, X, y, epochs, threads)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"epochs": seconds, "peak": peak, "rows": len(X)}
+
+
+def measure(program, engine, contestant, epochs, threads):
+    """The same from outside, with the seconds of the whole process."""
+    environment = dict(os.environ, OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads),
+                       MKL_NUM_THREADS=str(threads), KERAS_BACKEND=engine, TF_CPP_MIN_LOG_LEVEL="3")  # fmt: skip
+    command = [sys.executable, __file__, "--run", program, engine, contestant, str(epochs), str(threads)]
+    started = time.perf_counter()
+    made = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    whole = time.perf_counter() - started
+    if made.returncode:
+        raise SystemExit(f"{contestant} on {engine} failed at {program}:\n{made.stderr[-2000:]}")
+    found = json.loads(made.stdout.strip().splitlines()[-1])
+    return {**found, "whole": whole, "steady": statistics.median(found["epochs"][2:])}
+
+
+def compare(program, engine, args):
+    """One block of rows of the table, printed."""
+    names = [name for name in CONTESTANTS[engine] if name in args.contestants]
+    found = {name: [] for name in names}
+    for _ in range(args.repeats):
+        for name in names:
+            found[name].append(measure(program, engine, name, args.epochs, args.threads))
+    rows = [
+        {"program": program, "engine": engine, "contestant": name, **summary(runs, found["portanet"])}
+        for name, runs in found.items()
+    ]
+    for row in rows:
+        title, numbers = list(row.values())[:3], list(row.values())[3:]
+        print("{:4} {:11} {:10}".format(*title), "{:10,.0f} {:8.2f} {:8,.0f} {:8.2f} {:8.1f} {:8.2f}".format(*numbers),
+              flush=True)  # fmt: skip
+    return rows
+
+
+def summary(runs, own):
+    """Medians over the repeats; ratios are taken within each."""
+    median, pairs = statistics.median, list(zip(runs, own, strict=True))
+    return {
+        "samples/s": median(run["rows"] / run["steady"] for run in runs),
+        "time ratio": median(run["steady"] / mine["steady"] for run, mine in pairs),
+        "MiB": median(run["peak"] for run in runs),
+        "MiB ratio": median(mine["peak"] / run["peak"] for run, mine in pairs),
+        "whole s": median(run["whole"] for run in runs),
+        "whole ratio": median(mine["whole"] / run["whole"] for run, mine in pairs),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--programs", nargs="+", default=["p1", "p5", "p6", "p2"])
+    parser.add_argument("--engines", nargs="+", default=list(CONTESTANTS), choices=list(CONTESTANTS))
+    parser.add_argument("--contestants", nargs="+", default=["portanet", "twin", "keras", "skorch"])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="also write the table there")
+    parser.add_argument("--run", nargs=5, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.run:
+        program, engine, contestant, epochs, threads = args.run
+        print(json.dumps(run_one(program, engine, contestant, int(epochs), int(threads))))
+        return
+    heads = ("samples/s", "time", "MiB", "own/its", "whole s", "own/its")
+    print("{:4} {:11} {:10} {:>10} {:>8} {:>8} {:>8} {:>8} {:>8}".format("", "engine", "contestant", *heads))
+    table = []
+    for program in args.programs:
+        for engine in args.engines:
+            table += compare(program, engine, args)
+    if args.json:
+        args.json.write_text(json.dumps(table, indent=1))
+
+
+if __name__ == "__main__":
+    main()

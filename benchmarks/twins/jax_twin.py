@@ -1,0 +1,87 @@
+"""JAX by hand: an epoch in one compiled call, donated state, convolution as slices and one product, channels-last."""
+
+import itertools
+import os
+import time
+
+import numpy as np
+
+from . import programs
+
+
+def train(program, X, y, epochs, threads):
+    os.environ["NPROC"] = str(threads)
+    import jax
+    from jax import numpy as jnp
+
+    layers, rule = programs.PROGRAMS[program]["layers"], programs.PROGRAMS[program]["rule"]
+    weights = [jnp.asarray(w.transpose(2, 3, 1, 0) if w.ndim == 4 else w) for w in programs.weights(program)]
+    if X.ndim == 4:
+        X = X.transpose(0, 2, 3, 1)
+    X, y, rng = jax.device_put(np.ascontiguousarray(X)), jax.device_put(y.astype(np.int32)), np.random.default_rng(0)
+
+    def forward(layer, a, own, kept):
+        kind, *sizes = layer
+        if kind == "conv":
+            w, b = next(own), next(own)
+            high, wide = a.shape[1] - w.shape[0] + 1, a.shape[2] - w.shape[1] + 1
+            places = itertools.product(range(w.shape[0]), range(w.shape[1]))
+            columns = jnp.concatenate([a[:, i : i + high, j : j + wide] for i, j in places], axis=-1)
+            product = columns.reshape(-1, columns.shape[-1]) @ w.reshape(-1, w.shape[-1])
+            return product.reshape(*columns.shape[:-1], -1) + b
+        if kind == "pool":
+            n, high, wide, channels = a.shape
+            tiles = a[:, : high // 2 * 2, : wide // 2 * 2].reshape(n, high // 2, 2, wide // 2, 2, channels)
+            return tiles.max(axis=(2, 4))
+        if kind == "dense":
+            b, w = next(own), next(own)
+            return a @ w + b
+        if kind == "dropout":
+            return jnp.where(next(kept).reshape(a.shape), a / (1 - sizes[0]), 0)
+        return jax.nn.relu(a) if kind == "relu" else a.reshape(a.shape[0], -1)
+
+    def loss(weights, a, labels, masks):
+        own, kept = iter(weights), iter(masks)
+        for layer in layers:
+            a = forward(layer, a, own, kept)
+        picked = jnp.where(labels[:, None] == jnp.arange(10), jax.nn.log_softmax(a), 0)
+        return -picked.sum(axis=1).mean()
+
+    def move(w, m, g, step):
+        if rule == "nesterov":
+            m = 0.9 * m - 0.01 * g
+            return w + 0.9 * m - 0.01 * g, m
+        if rule == "momentum":
+            m = 0.9 * m - 0.05 / (1 + 1e-5 * step) * g
+            return w + m, m
+        m = 0.9 * m + 0.1 * g * g
+        return w - 0.001 * g / jnp.sqrt(m + 1e-6), m
+
+    sizes = {"p5": [512, 512], "p6": [400]}.get(program, [])
+
+    def epoch(state, X, y, rows, masks, first):
+        def step(state, given):
+            rows, masks, number = given
+            weights, memory = state
+            value, grads = jax.value_and_grad(loss)(weights, X[rows], y[rows], masks)
+            pairs = [move(w, m, g, number) for w, m, g in zip(weights, memory, grads, strict=True)]
+            return ([w for w, _ in pairs], [m for _, m in pairs]), value
+
+        return jax.lax.scan(step, state, (rows, masks, first + jnp.arange(len(rows))))
+
+    run = jax.jit(epoch, donate_argnums=0)
+    state, seconds, count, steps = (weights, [jnp.zeros_like(w) for w in weights]), [], len(X) // programs.BATCH, 0
+    for _ in range(epochs):
+        started = time.perf_counter()
+        rows = rng.permutation(len(X))[: count * programs.BATCH].reshape(count, -1).astype(np.int32)
+        masks = [_masks(rng, count, size) for size in sizes]
+        state, losses = run(state, X, y, rows, masks, steps)
+        assert np.isfinite(np.asarray(losses)).all()
+        steps += count
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def _masks(rng, count, size):
+    words = rng.bit_generator.random_raw(count * programs.BATCH * size // 4).view(np.uint16)
+    return (words >= round(0.2 * 65536)).reshape(count, programs.BATCH, size)
