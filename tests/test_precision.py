@@ -9,6 +9,7 @@ from portanet import NeuralNet, config_context, layers
 from portanet.engine.plan import TRAIN
 from portanet.engine.tracing import Tracer, call, tracing
 from portanet.exceptions import DeclarationError
+from portanet.init import Constant
 from portanet.precision import LOSS_SCALE, mixed, unscaled
 from portanet.runtime import registry
 from portanet.updates import momentum
@@ -102,6 +103,30 @@ def test_training_in_half_stays_near_training_in_single(backend, digits, half):
             assert {array.dtype for array in net.get_state()["parameters"].values()} == {np.dtype("float32")}
     np.testing.assert_allclose(losses[half], losses["float32"], rtol=0.05, atol=0.02)
     assert losses[half] != losses["float32"]
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax", "tensorflow"], indirect=True)
+@pytest.mark.parametrize("half", HALVES)
+def test_gradients_of_what_is_spread_out_are_summed_in_single(backend, half):
+    """Those of a bias have 48 * 20 * 20 terms of one sign: summed in 16 bits they would come to a stop on the way."""
+    rng = np.random.default_rng(0)
+    X, y = rng.uniform(0.5, 1, (48, 1, 22, 22)).astype("float32"), np.linspace(2, 3, 48, dtype="float32")
+    found = {}
+    for floatX in ("float32", half):
+        net = NeuralNet(
+            layers=[("input", layers.InputLayer), ("conv", layers.Conv2DLayer), ("bias", layers.BiasLayer),
+                    ("pool", layers.GlobalPoolLayer), ("output", layers.DenseLayer)],
+            conv_num_filters=3, conv_filter_size=3, conv_nonlinearity=None, output_W=Constant(0.5), regression=True,
+            update_learning_rate=0.1, floatX=floatX, backend=backend.name, random_state=0,
+        )  # fmt: skip
+        plan = net.initialize(X, y).plan_
+        program = backend.compile(plan, backend.devices("cpu")[0][0], {})
+        program.bind("data", {"input": X, "target": y[:, None]})
+        found[floatX] = program.gradients("data", np.arange(48), 0)
+        program.close()
+    scale = LOSS_SCALE if half == "float16" else 1.0
+    for name in ("conv.b", "bias.b", "output.b"):
+        np.testing.assert_allclose(found[half][name] / scale, found["float32"][name], rtol=0.03)
 
 
 def test_the_loss_is_scaled_in_float16_only(digits):

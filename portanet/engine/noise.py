@@ -28,7 +28,7 @@ class Source:
             self._generator = np.random.Generator(np.random.SFC64(list(self._key)))
         return self._generator
 
-    def mask(self, ratio, shape):
+    def mask(self, ratio, shape, out=None):
         """Booleans, true with probability ``1 - ratio``.
 
         Drawn as whole numbers of 16 bits: enough for a mask, at a quarter of the cost of floats.
@@ -36,7 +36,7 @@ class Source:
         size = int(np.prod(shape))
         words = self.generator.bit_generator.random_raw(-(-size // 4))
         threshold = np.uint16(min(round(ratio * 65536), 65535))
-        return (words.view(np.uint16)[:size] >= threshold).reshape(shape)
+        return np.greater_equal(words.view(np.uint16)[:size].reshape(shape), threshold, out=out)
 
     def uniform(self, shape, dtype):
         """Numbers in [0, 1)."""
@@ -65,16 +65,30 @@ class HostNoise:
         self.calls = [call for call in calls if call.op in RANDOM and draws(call.op, call.attrs)]
         self._source = Source()
 
-    def draw(self, seed, step, rows):
-        """For one batch of that many rows, one array for each of `calls`: masks for Dropout, else floats."""
-        self._source.start(seed, step)
-        return [self._one(call, bind(call.kinds[0].shape, {"N": rows})) for call in self.calls]
+    def stack(self, seed, step, count, rows, capacity):
+        """For `count` steps of that many rows, from `step` on, one array for each of `calls`: masks, or else floats.
 
-    def _one(self, call, shape):
+        Their first axis has `capacity` places, of which the first `count` are filled.
+        """
+        shapes = [bind(call.kinds[0].shape, {"N": rows}) for call in self.calls]
+        kinds = ["bool" if call.op == "Dropout" else _wide(call) for call in self.calls]
+        stacked = [np.zeros((capacity,) + tuple(shape), kind) for shape, kind in zip(shapes, kinds)]
+        for place in range(count):
+            self._source.start(seed, step + place)
+            for call, whole in zip(self.calls, stacked):
+                self._fill(call, whole[place])
+        return stacked
+
+    def _fill(self, call, out):
         if call.op == "Dropout":
-            return self._source.mask(call.attrs["ratio"], shape)
-        dtype = call.kinds[0].dtype if call.kinds[0].dtype == "float64" else "float32"
-        return (self._source.normal if call.op == "RandomNormalLike" else self._source.uniform)(shape, dtype)
+            self._source.mask(call.attrs["ratio"], out.shape, out)
+        else:
+            draw = self._source.normal if call.op == "RandomNormalLike" else self._source.uniform
+            out[...] = draw(out.shape, out.dtype)
+
+
+def _wide(call):
+    return call.kinds[0].dtype if call.kinds[0].dtype == "float64" else "float32"
 
 
 def draws(op, attrs):

@@ -66,6 +66,11 @@ class Plan:
         self.trainable, self.running = trainable, running
         self.graphs, self.metrics, self.update, self.arrays = graphs, metrics, update, arrays
 
+    @property
+    def slots(self):
+        """Where each slot of the update rule starts, by name, in the rule's order; empty without a rule."""
+        return {} if self.update is None else self.update.slots
+
     def to_json(self):
         """The plan as JSON-able data and the arrays that belong to it."""
         arrays = {"initial/" + name: value for name, value in self.arrays.items()}
@@ -96,12 +101,11 @@ class Plan:
         ValueError
             When something is missing or of another shape; names it.
         """
-        slots = {} if self.update is None else self.update.slots
         given, full = state.get("slots", {}), {"step": int(state.get("step", 0)), "slots": {}}
         for part, shapes, what in (("parameters", self.trainable, "parameter"),
                                    ("running", self.running, "running statistic")):  # fmt: skip
             full[part] = {name: self._checked(state[part], name, shape, what) for name, shape in shapes.items()}
-        for slot, start in slots.items():
+        for slot, start in self.slots.items():
             fresh = {name: np.full(shape, start, self.floatX) for name, shape in self.trainable.items()}
             full["slots"][slot] = {name: self._checked(given.get(slot, fresh), name, shape, "slot '%s' of" % slot)
                                    for name, shape in self.trainable.items()}  # fmt: skip

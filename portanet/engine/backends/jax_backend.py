@@ -12,8 +12,8 @@ from jax import lax
 from jax import numpy as jnp
 
 from .. import gpu
-from ..array_program import ArrayProgram, Recent
-from ..data_sets import CAPACITY
+from ..array_program import Recent
+from ..functional_program import FedDraws, FunctionalProgram, filled, to_numpy
 from ..lowering import Lowered
 from ..noise import HostNoise
 from ..plan import EVALUATE, OUTPUTS, PREDICT, TRAIN
@@ -44,16 +44,17 @@ class JaxBackend(Backend):
         found, build = [], {"engine": "jax", "version": jax.__version__}
         plugins = [number for number in ("13", "12") if importlib.util.find_spec("jax_cuda%s_plugin" % number)]
         build["cuda"] = plugins[0] if plugins else None
-        try:
-            found = jax.devices("gpu")
-        except RuntimeError as error:
-            build["error"] = str(error)
+        if plugins or importlib.util.find_spec("jax_plugins"):  # asking starts the CPU client too, which takes threads
+            try:
+                found = jax.devices("gpu")
+            except RuntimeError as error:
+                build["error"] = str(error)
         return gpu.survey([{"kind": "gpu", "index": i, "name": d.device_kind} for i, d in enumerate(found)], build)
 
     def compile(self, plan, device, options):
         options = self.read_options(options)
-        place = jax.devices(device["kind"])[device["index"]]
         threads = _need_threads(options["threads"]) if device["kind"] == "cpu" else None
+        place = jax.devices(device["kind"])[device["index"]]
         if device["kind"] == "gpu":
             _need_working(place, device["index"])
         key = (plan.fingerprint(), str(place), str(sorted(options.items())))
@@ -124,22 +125,6 @@ class KeyDraws:
         return jax.random.normal(self._of(call), x.shape, x.dtype)
 
 
-class FedDraws:
-    """Noise drawn on the host, channels first, one array for each node."""
-
-    def __init__(self, calls, arrays):
-        self._made = {call.number: array for call, array in zip(calls, arrays)}
-
-    def mask(self, call, x):
-        array = self._made[call.number]
-        return jnp.moveaxis(array, 1, -1) if call.last else array
-
-    def uniform(self, call, x):
-        return self.mask(call, x).astype(x.dtype)
-
-    normal = uniform
-
-
 class Compiled:
     """The functions of a plan, traced and compiled when they first meet data of a shape.
 
@@ -199,7 +184,11 @@ class Compiled:
         return found
 
     def _noise(self, draws):
-        return KeyDraws(draws) if self.host is None else FedDraws(self.host.calls, draws)
+        return (
+            KeyDraws(draws)
+            if self.host is None
+            else FedDraws(self.host.calls, draws, jnp.transpose, lax.convert_element_type)
+        )
 
     def _loss(self, parameters, running, feeds, draws):
         results = self._graphs[TRAIN].run(dict(parameters, **dict(running, **feeds)), self._noise(draws))
@@ -263,7 +252,7 @@ def _is_wide(graph):
     return any(kind.dtype == "float64" for kind in graph.types.values()) or any(kind.dtype == "int64" for kind in fed)
 
 
-class JaxProgram(ArrayProgram):
+class JaxProgram(FunctionalProgram):
     """A state on the device, and the compiled functions that take it from step to step."""
 
     def __init__(self, plan, device, place, compiled, options):
@@ -294,21 +283,14 @@ class JaxProgram(ArrayProgram):
         host = self._compiled.host
         if host is None:
             return jax.random.key(np.uint32(seed), impl="rbg")
-        if not host.calls:
-            return []
-        drawn = [host.draw(seed, self.step + i, rows) for i in range(count)]
-        stacked = [np.zeros((CAPACITY,) + one.shape, one.dtype) for one in drawn[0]]
-        for i, arrays in enumerate(drawn):
-            for whole, one in zip(stacked, arrays):
-                whole[i] = one
-        return [self._upload(array) for array in stacked]
+        return self._drawn(host, seed, count, rows)
 
     def _train(self, arrays, rows, hyper, seed):
         count, size = rows.shape
         with self._compiled.settings():
-            hyper = {key: _filled(values, self.plan.floatX) for key, values in hyper.items()}
+            hyper = {key: filled(values, self.plan.floatX) for key, values in hyper.items()}
             self._state, losses = self._compiled.train(
-                self._state, arrays, _filled(rows, "int32"), count, hyper, self._draws(seed, count, size)
+                self._state, arrays, filled(rows, "int32"), count, hyper, self._draws(seed, count, size)
             )
             self.step += count
             return np.asarray(losses)[:count]
@@ -321,7 +303,7 @@ class JaxProgram(ArrayProgram):
             else:
                 draws = [array[0] for array in draws]
             grads = self._compiled.gradients(self._state, arrays, rows, draws)
-            return {name: _to_numpy(grads[name]) for name in self.plan.trainable}
+            return {name: to_numpy(grads[name]) for name in self.plan.trainable}
 
     def _apply(self, gradients, hyper):
         with self._compiled.settings():
@@ -332,7 +314,7 @@ class JaxProgram(ArrayProgram):
 
     def _evaluate(self, arrays, rows):
         with self._compiled.settings():
-            scores = self._compiled.evaluate(self._state, arrays, _filled(rows, "int32"), len(rows))
+            scores = self._compiled.evaluate(self._state, arrays, filled(rows, "int32"), len(rows))
             return np.asarray(scores)[: len(rows)]
 
     def _forward(self, graph, feeds, roles):
@@ -341,21 +323,13 @@ class JaxProgram(ArrayProgram):
         planned = self.plan.graphs[graph]
         return [np.array(results[role], dtype=_host_type(planned.types[planned.outputs[role]].dtype)) for role in roles]
 
-    def _get(self):
-        def named(arrays, names):
-            return {name: _to_numpy(arrays[name]) for name in names}
-
-        trainable, state = self.plan.trainable, self._state
-        return {
-            "parameters": named(state["parameters"], trainable),
-            "running": named(state["running"], self.plan.running),
-            "slots": {slot: named(arrays, trainable) for slot, arrays in state["slots"].items()},
-        }
-
     def _put(self, state):
         with self._compiled.settings():
             parts = {part: state[part] for part in ("parameters", "running", "slots")}
-            self._state = jax.device_put(dict(parts, step=np.int32(state["step"])), self._place)
+            owned = jax.tree.map(
+                jnp.array, dict(parts, step=np.int32(state["step"]))
+            )  # `device_put` would share memory
+            self._state = jax.device_put(owned, self._place)
 
 
 def _constant(array):
@@ -364,14 +338,3 @@ def _constant(array):
 
 def _host_type(name):
     return dtype_of(name) if name == "bfloat16" else np.dtype(name)
-
-
-def _filled(values, dtype):
-    """As many rows as a block may have, so that every count of batches runs the same compiled function."""
-    whole = np.zeros((CAPACITY,) + np.shape(values)[1:], dtype)
-    whole[: len(values)] = values
-    return whole
-
-
-def _to_numpy(array):
-    return np.array(array, order="C")

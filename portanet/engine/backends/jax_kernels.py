@@ -48,15 +48,31 @@ def _register(functions):
         KERNELS[op] = lambda call, *operands, function=function: function(*operands)
 
 
+def _spread(x, shape):
+    """A 16-bit operand in the shape of the result, so that its gradient is summed in 32 bits: XLA rounds as it goes."""
+    if x.shape == shape or not (jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize == 2):
+        return x
+    return jnp.broadcast_to(x.astype(jnp.float32), shape).astype(x.dtype)
+
+
+def _spreading(function):
+    def run(a, b):
+        shape = jnp.broadcast_shapes(a.shape, b.shape)
+        return function(_spread(a, shape), _spread(b, shape))
+
+    return run
+
+
+_plus = _spreading(jnp.add)
 _register({
-    "Abs": jnp.abs, "Add": lax.add, "And": jnp.logical_and, "Ceil": jnp.ceil, "Cos": jnp.cos, "Equal": jnp.equal,
+    "Abs": jnp.abs, "Add": _plus, "And": jnp.logical_and, "Ceil": jnp.ceil, "Cos": jnp.cos, "Equal": jnp.equal,
     "Erf": lax.erf, "Exp": jnp.exp, "Floor": jnp.floor, "Greater": jnp.greater, "GreaterOrEqual": jnp.greater_equal,
     "Identity": lambda x: x, "Less": jnp.less, "LessOrEqual": jnp.less_equal, "Log": jnp.log,
-    "Neg": jnp.negative, "Not": jnp.logical_not, "Or": jnp.logical_or,
+    "Mul": _spreading(jnp.multiply), "Neg": jnp.negative, "Not": jnp.logical_not, "Or": jnp.logical_or,
     "Sigmoid": jax.nn.sigmoid, "Sign": jnp.sign, "Sin": jnp.sin, "Softplus": jax.nn.softplus, "Sqrt": jnp.sqrt,
-    "StopGradient": lax.stop_gradient, "Tanh": jnp.tanh, "Where": jnp.where, "Xor": jnp.logical_xor,
+    "StopGradient": lax.stop_gradient, "Sub": _spreading(jnp.subtract), "Tanh": jnp.tanh, "Where": jnp.where,
+    "Xor": jnp.logical_xor,
 })  # fmt: skip
-_register({"Add": jnp.add, "Mul": jnp.multiply, "Sub": jnp.subtract})
 
 
 @kernel("Relu")
@@ -121,7 +137,7 @@ def gemm(call, a, b, c=None):
         y = y * jnp.asarray(attrs["alpha"], y.dtype)
     if c is None:
         return y
-    return y + (c if attrs["beta"] == 1.0 else c * jnp.asarray(attrs["beta"], c.dtype))
+    return _plus(y, c if attrs["beta"] == 1.0 else c * jnp.asarray(attrs["beta"], c.dtype))
 
 
 def _picked(call, log_prob, labels, weights):
@@ -351,7 +367,7 @@ def conv(call, x, w, b=None):
     sizes = window.sizes(call.kinds[0].shape[2:])
     x = _padded(x, window.pads)
     y = _by_groups(lambda xs, ws: _columns_product(xs, ws, window, sizes), x, w, call.attrs["group"])
-    return y if b is None else y + b
+    return y if b is None else _plus(y, b)
 
 
 @kernel("Conv", table=ON_GPU)
@@ -361,7 +377,7 @@ def conv_on_gpu(call, x, w, b=None):
     y = lax.conv_general_dilated(
         x, w, window.strides, window.pads, rhs_dilation=window.dilations, feature_group_count=call.attrs["group"],
         dimension_numbers=("N" + spatial + "C", "OI" + spatial, "N" + spatial + "C"))  # fmt: skip
-    return y if b is None else y + b
+    return y if b is None else _plus(y, b)
 
 
 @kernel("ConvTranspose")
@@ -378,7 +394,7 @@ def conv_transpose(call, x, w, b=None):
     y = _by_groups(lambda xs, ws: _columns_product(xs, jnp.swapaxes(ws, 0, 1), plain, full), wide, turned,
                    call.attrs["group"])  # fmt: skip
     y = _padded(y, [(-before, size + before - have) for have, size, (before, _) in zip(full, sizes, window.pads)])
-    return y if b is None else y + b
+    return y if b is None else _plus(y, b)
 
 
 def _pool_geometry(call):

@@ -4,15 +4,17 @@ Importing this module keeps TensorFlow from greeting on the error stream, unless
 """
 
 import contextlib
+import functools
 import os
 import time
 
 import numpy as np
 
 from .. import gpu
-from ..array_program import ArrayProgram, Recent
+from ..array_program import Recent
 from ..data_sets import CAPACITY
-from ..lowering import WINDOWED, Lowered, to_last
+from ..functional_program import FedDraws, FunctionalProgram, filled, to_numpy
+from ..lowering import WINDOWED, Lowered
 from ..noise import HostNoise
 from ..plan import EVALUATE, OUTPUTS, PREDICT, TRAIN
 from ..program import Backend, DeviceFault
@@ -94,19 +96,23 @@ def _need_working(place, index):
 def _need_threads(wished):
     """The number of threads a kernel computes with; TensorFlow takes it once, when it first runs something.
 
-    If we are the first, kernels run one after the other: on a CPU they have enough to do within themselves.
+    If we are the first, and nobody said otherwise, kernels run one after the other: on a CPU they have enough to do
+    within themselves.
 
     Raises
     ------
     ValueError
         When it runs with another number than is asked for.
     """
+    threading = tf.config.threading
     try:
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-        tf.config.threading.set_intra_op_parallelism_threads(wished or 0)
+        if not threading.get_inter_op_parallelism_threads():
+            threading.set_inter_op_parallelism_threads(1)
+        if wished:
+            threading.set_intra_op_parallelism_threads(wished)
     except RuntimeError:
         pass  # it has started: what it started with is asked for below
-    own = tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
+    own = threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
     if wished and wished != own:
         raise ValueError(
             "backend 'tensorflow' already runs with %d threads in this process, %d are asked for; TensorFlow takes "
@@ -114,22 +120,6 @@ def _need_threads(wished):
             % (own, wished, wished)
         )
     return own
-
-
-class FedDraws:
-    """Noise drawn on the host, channels first, one array for each node."""
-
-    def __init__(self, calls, arrays):
-        self._made = {call.number: array for call, array in zip(calls, arrays)}
-
-    def mask(self, call, x):
-        array = self._made[call.number]
-        return tf.transpose(array, to_last(len(array.shape))) if call.last else array
-
-    def uniform(self, call, x):
-        return tf.cast(self.mask(call, x), x.dtype)
-
-    normal = uniform
 
 
 class SeedDraws:
@@ -171,7 +161,7 @@ class Compiled:
         self.host = HostNoise(self._graphs[TRAIN].calls) if TRAIN in plan.graphs and on_host else None
         self.train = self._counted(self._train, jit_compile=self.jit)
         self.evaluate = self._counted(self._evaluate)
-        self.predict = self._counted(self.forward)
+        self.predict = self._counted(functools.partial(self.forward, PREDICT))
 
     @property
     def jit(self):
@@ -205,11 +195,24 @@ class Compiled:
         return Lowered(graph, KERNELS, tf.constant, tf.transpose, "tensorflow")
 
     def _counted(self, function, **options):
+        """That function, traced anew for each set of shapes.
+
+        The traces are kept here, since TensorFlow warns of functions that are called with many shapes.
+        """
+
         def traced(*args):
             self.count += 1
             return function(*args)
 
-        return tf.function(traced, autograph=False, **options)
+        whole, made = tf.function(traced, autograph=False, **options), {}
+
+        def run(*args):
+            key = tuple((tuple(array.shape), array.dtype) for array in tf.nest.flatten(args))
+            if key not in made:
+                made[key] = whole.get_concrete_function(*args)
+            return made[key](*args)
+
+        return run
 
     def kernels(self):
         """Which composites are kept."""
@@ -224,6 +227,10 @@ class Compiled:
         feeds.update(state["running"])
         feeds.update((key, tf.gather(array, rows)) for key, array in data.items())
         return feeds
+
+    def fed(self, arrays):
+        """Noise from the host, for one step."""
+        return FedDraws(self.host.calls, arrays, tf.transpose, tf.cast)
 
     def step(self, state, data, rows, noise):
         """Loss, gradients and new running statistics on one batch."""
@@ -243,7 +250,7 @@ class Compiled:
             if self.host is None:
                 noise = SeedDraws(seed, state["step"])
             else:
-                noise = FedDraws(self.host.calls, [each[i] for each in draws])
+                noise = self.fed([each[i] for each in draws])
             loss, grads, running = self.step(state, data, rows[i], noise)
             moved = self.move(dict(state, running=running), grads, {key: each[i] for key, each in hyper.items()})
             return i + 1, moved, tf.tensor_scatter_nd_update(losses, [[i]], [loss])
@@ -289,7 +296,7 @@ class Compiled:
         return self._graphs[role].run(feeds, SeedDraws(tf.constant(0), tf.constant(0)))
 
 
-class TensorflowProgram(ArrayProgram):
+class TensorflowProgram(FunctionalProgram):
     """A state on the device, and the compiled functions that take it from step to step."""
 
     def __init__(self, plan, device, compiled, options):
@@ -314,21 +321,14 @@ class TensorflowProgram(ArrayProgram):
     def _draws(self, seed, count, rows):
         """The noise of `count` steps of that many rows from the host, or nothing where the device makes it."""
         host = self._compiled.host
-        if host is None or not host.calls:
-            return []
-        drawn = [host.draw(seed, self.step + i, rows) for i in range(count)]
-        stacked = [np.zeros((CAPACITY,) + one.shape, one.dtype) for one in drawn[0]]
-        for i, arrays in enumerate(drawn):
-            for whole, one in zip(stacked, arrays):
-                whole[i] = one
-        return [self._upload(array) for array in stacked]
+        return [] if host is None else self._drawn(host, seed, count, rows)
 
     def _train(self, arrays, rows, hyper, seed):
         count, size = rows.shape
         with self._compiled.settings():
-            hyper = {key: tf.constant(_filled(values, self.plan.floatX)) for key, values in hyper.items()}
+            hyper = {key: tf.constant(filled(values, self.plan.floatX)) for key, values in hyper.items()}
             state, losses = self._compiled.train(
-                self._state, arrays, tf.constant(_filled(rows, "int32")), tf.constant(count), hyper,
+                self._state, arrays, tf.constant(filled(rows, "int32")), tf.constant(count), hyper,
                 tf.constant(seed % (1 << 31), tf.int32), self._draws(seed, count, size))  # fmt: skip
             losses = losses.numpy()[:count]
         self._state = state
@@ -341,9 +341,9 @@ class TensorflowProgram(ArrayProgram):
             if compiled.host is None:
                 noise = SeedDraws(tf.constant(seed % (1 << 31), tf.int32), self._state["step"])
             else:
-                noise = FedDraws(compiled.host.calls, [array[0] for array in self._draws(seed, 1, len(rows))])
+                noise = compiled.fed([array[0] for array in self._draws(seed, 1, len(rows))])
             grads = compiled.step(self._state, arrays, tf.constant(rows), noise)[1]
-            return {name: _to_numpy(grads[name]) for name in self.plan.trainable}
+            return {name: to_numpy(grads[name]) for name in self.plan.trainable}
 
     def _apply(self, gradients, hyper):
         with self._compiled.settings():
@@ -354,38 +354,16 @@ class TensorflowProgram(ArrayProgram):
 
     def _evaluate(self, arrays, rows):
         with self._compiled.settings():
-            rows, count = tf.constant(_filled(rows, "int32")), len(rows)
+            rows, count = tf.constant(filled(rows, "int32")), len(rows)
             return self._compiled.evaluate(self._state, arrays, rows, tf.constant(count)).numpy()[:count]
 
     def _forward(self, graph, feeds, roles):
         with self._compiled.settings():
-            run = self._compiled.predict if graph == PREDICT else self._compiled.forward
-            results = run(graph, self._state, feeds)
-            return [_to_numpy(results[role]) for role in roles]
-
-    def _get(self):
-        def named(arrays, names):
-            return {name: _to_numpy(arrays[name]) for name in names}
-
-        trainable, state = self.plan.trainable, self._state
-        return {
-            "parameters": named(state["parameters"], trainable),
-            "running": named(state["running"], self.plan.running),
-            "slots": {slot: named(arrays, trainable) for slot, arrays in state["slots"].items()},
-        }
+            run = self._compiled.predict if graph == PREDICT else functools.partial(self._compiled.forward, graph)
+            results = run(self._state, feeds)
+            return [to_numpy(results[role]) for role in roles]
 
     def _put(self, state):
         with self._compiled.settings():
             parts = {part: state[part] for part in ("parameters", "running", "slots")}
             self._state = tf.nest.map_structure(tf.constant, dict(parts, step=np.int32(state["step"])))
-
-
-def _filled(values, dtype):
-    """As many rows as a block may have, so that every count of batches runs the same function."""
-    whole = np.zeros((CAPACITY,) + np.shape(values)[1:], dtype)
-    whole[: len(values)] = values
-    return whole
-
-
-def _to_numpy(tensor):
-    return np.array(tensor.numpy(), order="C")

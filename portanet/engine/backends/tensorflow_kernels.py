@@ -34,14 +34,30 @@ def _register(functions):
         KERNELS[op] = lambda call, *operands, function=function: function(*operands)
 
 
+def _in_shape(x, shape):
+    """A 16-bit operand spread out in 32 bits, so that its gradient is summed in them: TensorFlow rounds as it goes."""
+    return tf.cast(tf.broadcast_to(tf.cast(x, tf.float32), shape), x.dtype)
+
+
+def _spreading(function):
+    def run(a, b):
+        if a.dtype in (tf.bfloat16, tf.float16) and a.shape != b.shape:
+            shape = tf.broadcast_dynamic_shape(tf.shape(a), tf.shape(b))
+            a, b = (_in_shape(x, shape) for x in (a, b))
+        return function(a, b)
+
+    return run
+
+
+_plus = _spreading(tf.add)
 _register({
-    "Abs": tf.abs, "Add": tf.add, "And": tf.logical_and, "Ceil": tf.math.ceil, "Cos": tf.cos, "Equal": tf.equal,
+    "Abs": tf.abs, "Add": _plus, "And": tf.logical_and, "Ceil": tf.math.ceil, "Cos": tf.cos, "Equal": tf.equal,
     "Erf": tf.math.erf, "Exp": tf.exp, "Floor": tf.floor, "Greater": tf.greater, "GreaterOrEqual": tf.greater_equal,
-    "Identity": lambda x: x, "Less": tf.less, "LessOrEqual": tf.less_equal, "Log": tf.math.log, "Mul": tf.multiply,
-    "Neg": tf.negative, "Not": tf.logical_not, "Or": tf.logical_or, "Reciprocal": tf.math.reciprocal,
-    "Relu": tf.nn.relu, "Sigmoid": tf.sigmoid, "Sign": tf.sign, "Sin": tf.sin, "Softplus": tf.math.softplus,
-    "Sqrt": tf.sqrt, "StopGradient": tf.stop_gradient, "Sub": tf.subtract, "Tanh": tf.tanh, "Where": tf.where,
-    "Xor": tf.math.logical_xor,
+    "Identity": lambda x: x, "Less": tf.less, "LessOrEqual": tf.less_equal, "Log": tf.math.log,
+    "Mul": _spreading(tf.multiply), "Neg": tf.negative, "Not": tf.logical_not, "Or": tf.logical_or,
+    "Reciprocal": tf.math.reciprocal, "Relu": tf.nn.relu, "Sigmoid": tf.sigmoid, "Sign": tf.sign, "Sin": tf.sin,
+    "Softplus": tf.math.softplus, "Sqrt": tf.sqrt, "StopGradient": tf.stop_gradient, "Sub": _spreading(tf.subtract),
+    "Tanh": tf.tanh, "Where": tf.where, "Xor": tf.math.logical_xor,
 })  # fmt: skip
 
 
@@ -100,7 +116,7 @@ def gemm(call, a, b, c=None):
         y = y * tf.constant(attrs["alpha"], y.dtype)
     if c is None:
         return y
-    return y + (c if attrs["beta"] == 1.0 else c * tf.constant(attrs["beta"], c.dtype))
+    return _plus(y, c if attrs["beta"] == 1.0 else c * tf.constant(attrs["beta"], c.dtype))
 
 
 def _classes_last(x):
@@ -348,6 +364,10 @@ def _by_groups(function, x, w, group):
     return tf.concat([function(xs, ws) for xs, ws in parts], -1)
 
 
+def _with_bias(y, b):
+    return _plus(y, b) if b.dtype.size == 2 else tf.nn.bias_add(y, b)
+
+
 @kernel("Conv")
 def conv(call, x, w, b=None):
     window = conv_window(call.attrs, call.kinds[0].shape, tuple(w.shape))
@@ -365,7 +385,7 @@ def conv(call, x, w, b=None):
             return _columns_product(xs, ws, window, sizes)
 
     y = _by_groups(correlate, x, w, call.attrs["group"])
-    return y if b is None else tf.nn.bias_add(y, b)
+    return y if b is None else _with_bias(y, b)
 
 
 def _spread(x, strides):
@@ -395,7 +415,7 @@ def conv_transpose(call, x, w, b=None):
     y = _by_groups(lambda xs, ws: _columns_product(xs, tf.transpose(ws, swap), plain, full), wide, turned,
                    call.attrs["group"])  # fmt: skip
     y = _padded(y, [(-before, size + before - have) for have, size, (before, _) in zip(full, sizes, window.pads)])
-    return y if b is None else tf.nn.bias_add(y, b)
+    return y if b is None else _with_bias(y, b)
 
 
 def _pool_geometry(call):

@@ -210,8 +210,7 @@ class TorchProgram(ArrayProgram):
         self._parameters = {name: self._empty(name, shape, dtype) for name, shape in plan.trainable.items()}
         self._running = {name: self._empty(name, shape, dtype) for name, shape in plan.running.items()}
         self._leaves = list(self._parameters.values())
-        slots = {} if plan.update is None else plan.update.slots
-        self._slots = {slot: [torch.empty_like(leaf) for leaf in self._leaves] for slot in slots}
+        self._slots = {slot: [torch.empty_like(leaf) for leaf in self._leaves] for slot in plan.slots}
         for leaf in self._leaves:
             leaf.requires_grad_()
         self._rule = None if plan.update is None else _make_rule(plan.update, list(plan.trainable), self._constant)
@@ -259,14 +258,14 @@ class TorchProgram(ArrayProgram):
         """Threads and rounding as asked for, inside; as the rest of the process has them, afterwards."""
         before = torch.get_num_threads()
         wished = self._options["threads"]
-        cuda = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
         if wished and wished != before:
             torch.set_num_threads(wished)
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self._options["allow_tf32"]
         try:
-            yield
+            with contextlib.ExitStack() as rounding:
+                if self.on_gpu:
+                    rounding.enter_context(_rounded(self._options["allow_tf32"]))
+                yield
         finally:
-            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = cuda
             if wished and wished != before:
                 torch.set_num_threads(before)
 
@@ -409,6 +408,25 @@ def _make_rule(update, names, constant):
 
 
 M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, MUCH = -3, -1, 1 << 30
+
+
+@contextlib.contextmanager
+def _rounded(allow_tf32):
+    """Products on a GPU with operands rounded or not, inside; by the newer of PyTorch's two settings where it is."""
+    cudnn = torch.backends.cudnn
+    if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
+        places = [(torch.backends.cuda.matmul, "fp32_precision"), (cudnn.conv, "fp32_precision")]
+        value = "tf32" if allow_tf32 else "ieee"
+    else:
+        places, value = [(torch.backends.cuda.matmul, "allow_tf32"), (cudnn, "allow_tf32")], allow_tf32
+    before = [getattr(holder, name) for holder, name in places]
+    for holder, name in places:
+        setattr(holder, name, value)
+    try:
+        yield
+    finally:
+        for (holder, name), old in zip(places, before):
+            setattr(holder, name, old)
 
 
 def keep_freed_memory():
