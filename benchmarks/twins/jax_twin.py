@@ -1,4 +1,7 @@
-"""JAX by hand: an epoch in one compiled call, donated state, convolution as slices and one product, channels-last."""
+"""JAX by hand: an epoch in one compiled call, donated state, channels-last.
+
+On the CPU convolution is slices and one product, and NumPy draws the masks; on a GPU XLA does both.
+"""
 
 import itertools
 import os
@@ -9,11 +12,12 @@ import numpy as np
 from . import programs
 
 
-def train(program, X, y, epochs, threads):
+def train(program, X, y, epochs, threads, device="cpu"):
     os.environ["NPROC"] = str(threads)
     import jax
     from jax import numpy as jnp
 
+    jax.config.update("jax_default_device", jax.devices(device)[0])
     layers, rule = programs.PROGRAMS[program]["layers"], programs.PROGRAMS[program]["rule"]
     weights = [jnp.asarray(w.transpose(2, 3, 1, 0) if w.ndim == 4 else w) for w in programs.weights(program)]
     if X.ndim == 4:
@@ -24,6 +28,10 @@ def train(program, X, y, epochs, threads):
         kind, *sizes = layer
         if kind == "conv":
             w, b = next(own), next(own)
+            if device != "cpu":
+                return (
+                    jax.lax.conv_general_dilated(a, w, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")) + b
+                )
             high, wide = a.shape[1] - w.shape[0] + 1, a.shape[2] - w.shape[1] + 1
             places = itertools.product(range(w.shape[0]), range(w.shape[1]))
             columns = jnp.concatenate([a[:, i : i + high, j : j + wide] for i, j in places], axis=-1)
@@ -37,7 +45,10 @@ def train(program, X, y, epochs, threads):
             b, w = next(own), next(own)
             return a @ w + b
         if kind == "dropout":
-            return jnp.where(next(kept).reshape(a.shape), a / (1 - sizes[0]), 0)
+            kept_now = next(kept)
+            if device != "cpu":
+                kept_now = jax.random.bernoulli(kept_now, 1 - sizes[0], a.shape)
+            return jnp.where(kept_now.reshape(a.shape), a / (1 - sizes[0]), 0)
         return jax.nn.relu(a) if kind == "relu" else a.reshape(a.shape[0], -1)
 
     def loss(weights, a, labels, masks):
@@ -74,7 +85,10 @@ def train(program, X, y, epochs, threads):
     for _ in range(epochs):
         started = time.perf_counter()
         rows = rng.permutation(len(X))[: count * programs.BATCH].reshape(count, -1).astype(np.int32)
-        masks = [_masks(rng, count, size) for size in sizes]
+        if device == "cpu":
+            masks = [_masks(rng, count, size) for size in sizes]
+        else:
+            masks = [jax.random.split(jax.random.key(rng.integers(1 << 31)), count) for _ in sizes]
         state, losses = run(state, X, y, rows, masks, steps)
         assert np.isfinite(np.asarray(losses)).all()
         steps += count

@@ -10,21 +10,22 @@ from torch.nn import functional as F  # noqa: N812
 from . import programs
 
 
-def train(program, X, y, epochs, threads):
+def train(program, X, y, epochs, threads, device="cpu"):
     torch.set_num_threads(threads)
     libc = ctypes.CDLL(None)
     libc.mallopt(-3, 1 << 30)  # freed memory is kept for the next batch
     libc.mallopt(-1, 1 << 30)
     layers, rule = programs.PROGRAMS[program]["layers"], RULES[programs.PROGRAMS[program]["rule"]]
-    weights = [torch.from_numpy(w) for w in programs.weights(program)]
+    device = "cuda" if device == "gpu" else device
+    weights = [torch.from_numpy(w).to(device) for w in programs.weights(program)]
     weights = [w.to(memory_format=torch.channels_last) if w.ndim == 4 else w for w in weights]
     leaves = [w.requires_grad_() for w in weights]
     raw, memory = [w.detach() for w in leaves], [torch.zeros_like(w) for w in leaves]
-    X, y, rng, step = torch.from_numpy(X), torch.from_numpy(y.astype(np.int64)), np.random.default_rng(0), 0
-    seconds = []
+    X, y = torch.from_numpy(X).to(device), torch.from_numpy(y.astype(np.int64)).to(device)
+    rng, step, seconds = np.random.default_rng(0), 0, []
     for _ in range(epochs):
         started, losses = time.perf_counter(), []
-        for rows in torch.from_numpy(rng.permutation(len(X))).split(programs.BATCH):
+        for rows in torch.from_numpy(rng.permutation(len(X))).to(device).split(programs.BATCH):
             a, own = X.index_select(0, rows), iter(leaves)
             for layer in layers:
                 a = forward(layer, a, own, rng)
@@ -34,7 +35,7 @@ def train(program, X, y, epochs, threads):
             with torch.no_grad():
                 rule(raw, grads, memory, step)
             step += 1
-        assert np.isfinite(torch.stack(losses).numpy()).all()
+        assert np.isfinite(torch.stack(losses).cpu().numpy()).all()
         seconds.append(time.perf_counter() - started)
     return seconds
 
@@ -47,6 +48,8 @@ def forward(layer, a, own, rng):
         return F.max_pool2d(a, 2)
     if kind == "dense":
         return torch.addmm(next(own), a, next(own))
+    if kind == "dropout" and a.is_cuda:
+        return F.dropout(a, sizes[0])
     if kind == "dropout":
         words = rng.bit_generator.random_raw(-(-a.numel() // 4)).view(np.uint16)[: a.numel()]
         kept = (words >= round(sizes[0] * 65536)).reshape(a.shape)

@@ -39,6 +39,7 @@ class ArrayProgram(Program):
         self._lock = threading.RLock()
         self._data = DataSets(plan, self._upload, self._fits)
         self._pace = 0.0
+        self._held = None
 
     def _upload(self, array):
         """The engine's array of a NumPy array."""
@@ -51,7 +52,8 @@ class ArrayProgram(Program):
     def _train(self, arrays, rows, hyper, seed):
         """Take one step for each row of `rows` (count, batch size); `hyper` maps names to (count,) floats.
 
-        Gives the losses; must add the steps taken to `step`, together with the state, or neither.
+        Gives the losses; must add the steps taken to `step`, together with the state, or neither. May ask
+        ``_held.check()`` between two steps, to heed a Ctrl-C before the block is done.
         """
         raise NotImplementedError
 
@@ -105,14 +107,14 @@ class ArrayProgram(Program):
     def train(self, name, batches, hyper, seed):
         with self._working():
             losses = np.empty(len(batches))
-            with HeldInterrupt() as held:
+            with HeldInterrupt() as self._held:
                 for block in self._data.blocks(name, batches, self._capacity):
                     part = slice(block.place, block.place + len(block.rows))
                     values = {key: np.asarray(given[part], dtype=np.float64) for key, given in hyper.items()}
                     started = time.perf_counter()
                     losses[part] = self._train(block.arrays, block.rows, values, seed)
                     self._pace = (time.perf_counter() - started) / len(block.rows)
-                    held.check()
+                    self._held.check()
             return losses
 
     def gradients(self, name, batch, seed):

@@ -52,6 +52,8 @@ class Cell:
         The node's, attributes completed with their defaults.
     kinds : list of TensorType or None
         Of the node's operands; the batch axis is a symbol.
+    constants : list of numpy.ndarray or None
+        Those of the operands that are constants of the graph: known without asking the device.
     needs : tuple of bool
         Which inputs want a gradient.
     targets : list
@@ -63,7 +65,7 @@ class Cell:
 
     def __init__(self, xp, op, attrs, layer=None, kinds=()):
         self.xp, self.op, self.attrs, self.layer, self.kinds = xp, op, attrs, layer, kinds
-        self.needs, self.targets, self.source, self.alias = (), [], None, None
+        self.constants, self.needs, self.targets, self.source, self.alias = (), (), [], None, None
         self._bases, self._views = {}, {}
 
     def empty(self, key, shape, dtype, order=None):
@@ -84,6 +86,13 @@ class Cell:
         if view is None:
             view = self._views[known] = self._make(key, array.shape, dtype, memory_order(array))
         return view
+
+    def grid(self, shape):
+        """Row numbers along each axis, as an open mesh; made once for a shape."""
+        known = self._views.get(("grid", shape))
+        if known is None:
+            known = self._views["grid", shape] = tuple(self.xp.ogrid[tuple([slice(size) for size in shape])])
+        return known
 
     def target(self, place, key, shape, dtype):
         """Where the gradient of input number `place` is to be written."""

@@ -1,14 +1,13 @@
 """Composites that NumPy does better than by their expansion."""
 
-import numpy as np
-
+from ..lowering import to_first, to_last
 from .cell import backward, forward
 
 
 def _exp_shifted(cell, x, axis):
     """exp(x - max) along an axis, in this cell's buffer "y"."""
     xp = cell.xp
-    y = xp.subtract(x, xp.maximum.reduce(x, axis=axis, keepdims=True), out=cell.like("y", x))
+    y = xp.subtract(x, x.max(axis=axis, keepdims=True), out=cell.like("y", x))
     return xp.exp(y, out=y)
 
 
@@ -30,7 +29,7 @@ def softmax_backward(cell, grad, inputs, y):
 @forward("LogSoftmax")
 def log_softmax(cell, x):
     xp, axis = cell.xp, cell.attrs["axis"]
-    y = xp.subtract(x, xp.maximum.reduce(x, axis=axis, keepdims=True), out=cell.like("y", x))
+    y = xp.subtract(x, x.max(axis=axis, keepdims=True), out=cell.like("y", x))
     e = xp.exp(y, out=cell.like("e", x))
     total = xp.add.reduce(e, axis=axis, keepdims=True)
     cell.softmax = xp.divide(e, total, out=e)
@@ -123,21 +122,12 @@ def batch_normalization_backward(cell, grads, inputs, outputs):
 
 def _places(x):
     """(N, C, ...) as rows of classes, a view: ``(N, ..., C)``."""
-    return x if x.ndim == 2 else np.moveaxis(x, 1, -1)
+    return x if x.ndim == 2 else x.transpose(to_last(x.ndim))
 
 
 def _channels(rows):
     """The way back: (N, ..., C) as (N, C, ...)."""
-    return rows if rows.ndim == 2 else np.moveaxis(rows, -1, 1)
-
-
-def _own_places(cell, shape):
-    """Row numbers that, with the labels, index the entry of each place's own class."""
-    known = cell.places.get(shape) if hasattr(cell, "places") else None
-    if known is None:
-        known = tuple(cell.xp.ogrid[tuple([slice(size) for size in shape])])
-        cell.places = {shape: known}
-    return known
+    return rows if rows.ndim == 2 else rows.transpose(to_first(rows.ndim))
 
 
 @forward("SoftmaxCrossEntropyLoss")
@@ -153,7 +143,7 @@ def softmax_cross_entropy(cell, scores, labels, weights=None):
     if weights is not None:
         own = weights[index]
         cell.factor = own if cell.factor is None else own * cell.factor
-    cell.index = _own_places(cell, labels.shape) + (index,)
+    cell.index = cell.grid(labels.shape) + (index,)  # the entry of each place's own class
     loss = -log_prob[cell.index]
     if cell.factor is not None:
         loss *= cell.factor
@@ -168,7 +158,7 @@ def softmax_cross_entropy(cell, scores, labels, weights=None):
 def _log_softmax_rows(cell, scores):
     xp = cell.xp
     rows = _places(scores)
-    y = xp.subtract(rows, xp.maximum.reduce(rows, axis=-1, keepdims=True), out=cell.empty("y", rows.shape, rows.dtype))
+    y = xp.subtract(rows, rows.max(axis=-1, keepdims=True), out=cell.empty("y", rows.shape, rows.dtype))
     e = xp.exp(y, out=cell.empty("e", rows.shape, rows.dtype))
     total = xp.add.reduce(e, axis=-1, keepdims=True)
     cell.softmax = xp.divide(e, total, out=e)

@@ -2,19 +2,28 @@
 
 import numpy as np
 
-from ..operators.reductions import reduced_axes
+from ..operators.reductions import reduced_axes, reduced_shape
 from .cell import backward, forward
 
-REDUCE = {"ReduceSum": "add", "ReduceMax": "maximum", "ReduceMin": "minimum", "ReduceProd": "multiply"}
+
+@forward("ReduceSum", "ReduceProd")
+def reduce_sum(cell, x):
+    axes = reduced_axes(cell.attrs, x.ndim)
+    if not axes:
+        return x
+    function = cell.xp.add if cell.op == "ReduceSum" else cell.xp.multiply
+    return cell.xp.asarray(function.reduce(x, axis=axes, dtype=x.dtype, keepdims=bool(cell.attrs["keepdims"])))
 
 
-@forward(*REDUCE)
-def reduce(cell, x):
-    axes, keepdims = reduced_axes(cell.attrs, x.ndim), bool(cell.attrs["keepdims"])
-    function, start = getattr(cell.xp, REDUCE[cell.op]), {}
-    if x.size == 0 and cell.op in ("ReduceMax", "ReduceMin"):
-        start["initial"] = lowest(x.dtype) if cell.op == "ReduceMax" else highest(x.dtype)
-    return cell.xp.asarray(function.reduce(x, axis=axes, keepdims=keepdims, dtype=x.dtype, **start))
+@forward("ReduceMax", "ReduceMin")
+def reduce_extreme(cell, x):
+    axes, keepdims, is_max = reduced_axes(cell.attrs, x.ndim), bool(cell.attrs["keepdims"]), cell.op == "ReduceMax"
+    if not axes:
+        return x
+    if x.size == 0:
+        start = lowest(x.dtype) if is_max else highest(x.dtype)
+        return cell.xp.full(reduced_shape(x.shape, axes, keepdims), start, x.dtype)
+    return cell.xp.asarray((x.max if is_max else x.min)(axis=axes, keepdims=keepdims))
 
 
 def lowest(dtype):
@@ -34,6 +43,8 @@ def highest(dtype):
 @forward("ReduceMean")
 def reduce_mean(cell, x):
     axes = reduced_axes(cell.attrs, x.ndim)
+    if not axes:
+        return x
     total = cell.xp.asarray(cell.xp.add.reduce(x, axis=axes, keepdims=bool(cell.attrs["keepdims"])))
     return total * _share(x, total)
 
@@ -67,6 +78,8 @@ def reduce_extreme_backward(cell, grad, inputs, y):
     """Places that tie share the gradient equally."""
     x = inputs[0]
     full, axes = _restored(cell, grad, x)
+    if not axes:
+        return (grad,)
     chosen = (x == _restored(cell, y, x)[0]).astype(x.dtype)
     return (chosen * (full / chosen.sum(axis=axes, keepdims=True)),)
 
@@ -82,7 +95,7 @@ def reduce_prod_backward(cell, grad, inputs, y):
     ones = xp.ones(flat.shape[:-1] + (1,), x.dtype)
     before = xp.cumprod(xp.concatenate([ones, flat[..., :-1]], axis=-1), axis=-1)
     after = xp.cumprod(xp.concatenate([ones, flat[..., :0:-1]], axis=-1), axis=-1)[..., ::-1]
-    others = (before * after).reshape(moved.shape).transpose(np.argsort(rest + list(axes)))
+    others = (before * after).reshape(moved.shape).transpose(np.argsort(rest + list(axes)).tolist())
     return (full * others,)
 
 

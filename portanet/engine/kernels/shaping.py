@@ -32,7 +32,7 @@ def transpose(cell, x):
 @backward("Transpose")
 def transpose_backward(cell, grad, inputs, y):
     perm = cell.attrs["perm"]
-    return (grad.transpose(None if perm is None else np.argsort(perm)),)
+    return (grad.transpose(None if perm is None else np.argsort(perm).tolist()),)
 
 
 @forward("Concat")
@@ -88,7 +88,8 @@ def pad_backward(cell, grad, inputs, y):
 
 def _fold_back(cell, grad, axis, before, after, size):
     """Add what was copied to the margins of one axis back to where it was copied from."""
-    moved = np.moveaxis(grad, axis, 0)
+    xp = cell.xp
+    moved = xp.moveaxis(grad, axis, 0)
     inner = moved[before : before + size].copy()
     head, tail = moved[:before], moved[before + size :]
     if cell.attrs["mode"] == "edge":
@@ -100,7 +101,7 @@ def _fold_back(cell, grad, axis, before, after, size):
     else:
         inner[1 : before + 1] += head[::-1]
         inner[size - 1 - after : size - 1] += tail[::-1]
-    return np.moveaxis(inner, 0, axis)
+    return xp.moveaxis(inner, 0, axis)
 
 
 @forward("Squeeze")
@@ -135,28 +136,29 @@ def gather(cell, x, indices):
 
 
 @backward("Gather")
-def gather_backward(cell, grad, inputs, y):
+def gather_backward(cell, grad, inputs, y, add=None):
+    """The rows of the gradient added up where they were taken from, by ``add(target, indices, rows)``."""
     x, indices = inputs
     axis = cell.attrs["axis"] % x.ndim
     whole = cell.target(0, "dx", x.shape, x.dtype)
     whole.fill(0)
-    front = np.moveaxis(whole, axis, 0)
+    front = cell.xp.moveaxis(whole, axis, 0)
     flat = indices.reshape(-1) % x.shape[axis]
     places = list(range(axis, axis + indices.ndim))
     rest = [place for place in range(grad.ndim) if place not in places]
     rows = grad.transpose(places + rest).reshape((flat.size,) + front.shape[1:])
-    _add_rows(cell.xp, front, flat, rows)
+    (add or _add_rows)(front, flat, rows)
     return (whole, None)
 
 
-def _add_rows(xp, target, indices, rows):
-    """``target[indices] += rows`` with repeated indices summed: sort, then add up each run at once."""
+def _add_rows(target, indices, rows):
+    """``target[indices] += rows`` with repeated indices summed: sort, then add up each run at once; NumPy only."""
     if indices.size == 0:
         return
-    order = xp.argsort(indices, kind="stable")
+    order = np.argsort(indices, kind="stable")
     ordered = indices[order]
-    starts = xp.concatenate([xp.zeros(1, ordered.dtype), xp.nonzero(ordered[1:] != ordered[:-1])[0] + 1])
-    target[ordered[starts]] += xp.add.reduceat(rows[order], starts, axis=0)
+    starts = np.concatenate([np.zeros(1, ordered.dtype), np.nonzero(ordered[1:] != ordered[:-1])[0] + 1])
+    target[ordered[starts]] += np.add.reduceat(rows[order], starts, axis=0)
 
 
 @forward("GatherElements")
@@ -165,7 +167,7 @@ def gather_elements(cell, x, indices):
 
 
 def _element_index(cell, x, indices):
-    grids = list(np.ogrid[tuple(slice(size) for size in indices.shape)])
+    grids = list(cell.grid(indices.shape))
     grids[cell.attrs["axis"] % x.ndim] = indices
     return tuple(grids)
 
@@ -187,11 +189,11 @@ def gather_elements_backward(cell, grad, inputs, y):
 def one_hot(cell, indices):
     attrs, xp = cell.attrs, cell.xp
     axis, depth = attrs["axis"] % (indices.ndim + 1), int(attrs["depth"])
-    off, on = attrs["values"]
+    off, on = [np.dtype(attrs["dtype"]).type(value) for value in attrs["values"]]
     wrapped = xp.where(indices < 0, indices + depth, indices)
     places = xp.arange(depth).reshape([-1 if place == axis else 1 for place in range(indices.ndim + 1)])
     hot = xp.expand_dims(wrapped, axis) == places
-    return xp.where(hot, np.array(on, attrs["dtype"]), np.array(off, attrs["dtype"]))
+    return xp.where(hot, on, off)
 
 
 @backward("OneHot")

@@ -22,10 +22,13 @@ class Tape:
         Inputs whose gradient is wanted, and where to write it.
     loss : str, optional
         Role of the scalar output that is differentiated.
+    kernels : pair of dict
+        Forward and backward, by operator.
     """
 
-    def __init__(self, xp, graph, source=None, wanted=None, loss=None):
+    def __init__(self, xp, graph, source=None, wanted=None, loss=None, kernels=(FORWARD, BACKWARD)):
         self.xp, self.graph = xp, graph
+        self._forward, self._backward = kernels
         self._at = {}
         self._values = []
         for name in graph.inputs:
@@ -45,11 +48,12 @@ class Tape:
         return self._at[name]
 
     def _step(self, node, source):
-        if node.op not in FORWARD:
+        if node.op not in self._forward:
             raise GraphError("NumPy has no kernel for this operator", node.layer, node.op)
         kinds = [self.graph.types.get(name) for name in node.inputs]
         cell = Cell(self.xp, node.op, complete(node.op, node.attrs, node.layer), node.layer, kinds)
         cell.source = source
+        cell.constants = [self.graph.constants.get(name) for name in node.inputs]
         ins = [self._at[name] if name else None for name in node.inputs]
         while ins and ins[-1] is None:
             ins.pop()
@@ -57,7 +61,7 @@ class Tape:
         for _ in infer(node.op, kinds, node.attrs, node.layer)[len(outs) :]:
             outs.append(len(self._values))
             self._values.append(None)
-        return FORWARD[node.op], cell, ins, outs
+        return self._forward[node.op], cell, ins, outs
 
     def _plan_reverse(self, wanted, loss):
         """Choose the nodes between the wanted inputs and the loss, and which gradients each must make."""
@@ -65,7 +69,7 @@ class Tape:
         active = []
         for function, cell, ins, outs in self._steps:
             cell.needs = tuple(i in reached for i in ins)
-            if cell.op in BACKWARD and any(cell.needs):
+            if cell.op in self._backward and any(cell.needs):
                 reached.update(outs)
                 active.append((function, cell, ins, outs))
         useful, uses = {loss}, {}
@@ -75,7 +79,7 @@ class Tape:
             useful.update(i for i, need in zip(ins, cell.needs) if need)
             for i, need in zip(ins, cell.needs):
                 uses[i] = uses.get(i, 0) + bool(need)
-            self._reverse.append((BACKWARD[cell.op], cell, ins, outs))
+            self._reverse.append((self._backward[cell.op], cell, ins, outs))
         self._wanted = [(self._at[name], target) for name, target in wanted.items()]
         alone = {at: target for at, target in self._wanted if uses.get(at) == 1}
         for _, cell, ins, _ in self._reverse:

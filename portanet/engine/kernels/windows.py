@@ -14,7 +14,8 @@ from ..operators.windows import Window, conv_window, transposed_window
 from .cell import backward, forward, memory_order
 from .reductions import lowest
 
-COLUMN_BYTES = 1 << 20
+COLUMN_BYTES = 1 << 20  # stays in the cache while the product reads it
+DEVICE_COLUMN_BYTES = 1 << 28  # few, large products keep a GPU busy
 
 
 def batch_last(x):
@@ -71,9 +72,10 @@ class Shifts:
                 cut.append(slice(offset + low * stride, offset + (high - 1) * stride + 1, stride))
             yield place, tuple(cut)
 
-    def blocks(self, bytes_each_row):
-        """Row ranges whose columns take about COLUMN_BYTES."""
-        count = max(1, min(self.sizes[0], COLUMN_BYTES // max(bytes_each_row, 1)))
+    def blocks(self, xp, bytes_each_row):
+        """Row ranges whose columns take about as many bytes as suits the machine."""
+        limit = COLUMN_BYTES if xp is np else DEVICE_COLUMN_BYTES
+        count = max(1, min(self.sizes[0], limit // max(bytes_each_row, 1)))
         for start in range(0, self.sizes[0], count):
             yield start, min(start + count, self.sizes[0])
 
@@ -99,7 +101,10 @@ def _scatter(target, columns, shifts, start, stop):
 
 def _groups(count, *arrays):
     """Equal parts of each array along its first axis."""
-    return zip(*[np.split(array, count) for array in arrays]) if count > 1 else [arrays]
+    if count == 1:
+        return [arrays]
+    return zip(*[[array[i * len(array) // count : (i + 1) * len(array) // count] for i in range(count)]
+                 for array in arrays])  # fmt: skip
 
 
 def _row_cost(cell, source, shifts):
@@ -122,7 +127,7 @@ def conv(cell, x, w, b=None):
 
 def _correlate(cell, source, w, out, shifts):
     flat = w.reshape(w.shape[0], -1)
-    for start, stop in shifts.blocks(_row_cost(cell, source, shifts)):
+    for start, stop in shifts.blocks(cell.xp, _row_cost(cell, source, shifts)):
         columns = _columns(cell, source, shifts, start, stop)
         rows = out[:, start:stop]
         cell.xp.matmul(flat, columns, out=rows.reshape(w.shape[0], -1))
@@ -163,7 +168,7 @@ def _correlate_backward(cell, source, w, grad, dw, dx, shifts):
     xp, filters = cell.xp, w.shape[0]
     flat = w.reshape(filters, -1)
     total = dw.reshape(filters, -1)
-    for start, stop in shifts.blocks(_row_cost(cell, source, shifts)):
+    for start, stop in shifts.blocks(xp, _row_cost(cell, source, shifts)):
         rows = _rows(cell, "rows", grad, start, stop)
         if cell.needs[1]:
             columns = _columns(cell, source, shifts, start, stop)
