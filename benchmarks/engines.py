@@ -1,12 +1,16 @@
 """portanet on each engine against the same program written by hand for it, against Keras 3 and skorch.
 
     python benchmarks/engines.py [--programs p1 p5 p6 p2] [--engines torch jax tensorflow] [--repeats 5] [--threads 2]
+                                 [--published]
 
 Every contestant runs in a process of its own, and they take turns. All do the same work: same sizes, batch 128,
 float32, same rule, shuffled rows, losses fetched after each epoch, nothing held out. The steady epoch is the median of
 all but the first two. Printed are medians over the repeats: samples a second, the ratio of the contestant's seconds to
 portanet's in the same repeat (above 1: portanet is faster), the peak of resident memory in MiB, and seconds of the
 whole process, imports and compiling included; the last two also as portanet's share of the contestant's.
+
+By default there are just rows and epochs enough for a steady figure, which makes the last two columns mostly a matter
+of imports; with ``--published`` there are as many of both as in the published program.
 """
 
 import argparse
@@ -20,21 +24,22 @@ import sys
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "examples")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from twins import programs
+from twins.programs import PROGRAMS
+
 CONTESTANTS = {
     "torch": ["portanet", "twin", "keras", "skorch"], "jax": ["portanet", "twin", "keras"],
     "tensorflow": ["portanet", "twin", "keras"],
 }  # fmt: skip
 
 
-def run_one(program, engine, contestant, epochs, threads):
+def run_one(program, engine, contestant, rows, epochs, threads):
     """In a process of its own: seconds of each epoch, and peak memory in MiB."""
-    from twins import programs
-
-    X, y = programs.data(program)
+    X, y = programs.data(program, rows)
     if contestant == "portanet":
-        example = importlib.import_module(programs.PROGRAMS[program]["example"])
+        example = importlib.import_module(PROGRAMS[program]["example"])
         rate = {} if program in ("p5", "p6") else {"update_learning_rate": 0.01}
         net = example.build(max_epochs=epochs, train_split=None, verbose=0, backend=engine, device="cpu",
                             threads=threads, **rate)  # fmt: skip
@@ -47,11 +52,11 @@ def run_one(program, engine, contestant, epochs, threads):
     return {"epochs": seconds, "peak": peak, "rows": len(X)}
 
 
-def measure(program, engine, contestant, epochs, threads):
+def measure(program, engine, contestant, rows, epochs, threads):
     """The same from outside, with the seconds of the whole process."""
     environment = dict(os.environ, OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads),
                        MKL_NUM_THREADS=str(threads), KERAS_BACKEND=engine, TF_CPP_MIN_LOG_LEVEL="3")  # fmt: skip
-    command = [sys.executable, __file__, "--run", program, engine, contestant, str(epochs), str(threads)]
+    command = [sys.executable, __file__, "--run", program, engine, contestant, str(rows), str(epochs), str(threads)]
     started = time.perf_counter()
     made = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     whole = time.perf_counter() - started
@@ -65,9 +70,10 @@ def compare(program, engine, args):
     """One block of rows of the table, printed."""
     names = [name for name in CONTESTANTS[engine] if name in args.contestants]
     found = {name: [] for name in names}
+    rows, epochs = PROGRAMS[program]["published"] if args.published else (PROGRAMS[program]["rows"], args.epochs)
     for _ in range(args.repeats):
         for name in names:
-            found[name].append(measure(program, engine, name, args.epochs, args.threads))
+            found[name].append(measure(program, engine, name, rows, epochs, args.threads))
     rows = [
         {"program": program, "engine": engine, "contestant": name, **summary(runs, found["portanet"])}
         for name, runs in found.items()
@@ -101,11 +107,12 @@ def main():
     parser.add_argument("--epochs", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="also write the table there")
-    parser.add_argument("--run", nargs=5, help=argparse.SUPPRESS)
+    parser.add_argument("--published", action="store_true", help="rows and epochs of the published programs")
+    parser.add_argument("--run", nargs=6, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.run:
-        program, engine, contestant, epochs, threads = args.run
-        print(json.dumps(run_one(program, engine, contestant, int(epochs), int(threads))))
+        program, engine, contestant, *numbers = args.run
+        print(json.dumps(run_one(program, engine, contestant, *map(int, numbers))))
         return
     heads = ("samples/s", "time", "MiB", "own/its", "whole s", "own/its")
     print("{:4} {:11} {:10} {:>10} {:>8} {:>8} {:>8} {:>8} {:>8}".format("", "engine", "contestant", *heads))

@@ -19,6 +19,7 @@ from .compile import Task, compile_plan, trainable_shapes
 from .data.batches import BatchIterator
 from .data.splits import PredefinedSplit, as_split
 from .declare import DEFAULT_LAYERS, DEFAULT_PARAMETERS, FromData, build_layers
+from .engine.memory_maps import is_large_map, rows_of
 from .engine.program import DeviceFault
 from .exceptions import DataError, DeclarationError, did_you_mean
 from .history import History
@@ -308,7 +309,7 @@ class NeuralNet(KeywordParameters):
         else:
             classes = arrays["target"] if self.target_.stratified else None
             rows = split.rows(count, classes, self.random_)
-            training, validation = (Data(_weighing_one(arrays, part), part, y[part]) for part in rows)
+            training, validation = (Data(_weighing_one(arrays, part), part, y) for part in rows)
         valid_scores = [*(self.custom_scores or ()), *(self.scores_valid or ())]
         return Run(
             self, program, training, validation, epochs, self._hyper, self.train_history_, self.random_,
@@ -387,7 +388,10 @@ class NeuralNet(KeywordParameters):
         with limited_threads(config.get("threads", self.threads)):
             for batch in self._iterator(False).rows(len(rows)):
                 part = slice(batch[0], batch[-1] + 1) if whole else rows[batch]
-                parts.append(run(program, {name: array[part] for name, array in feeds.items()}))
+                parts.append(run(program, {
+                    name: rows_of(array, rows[batch]) if is_large_map(array) else array[part]
+                    for name, array in feeds.items()
+                }))  # fmt: skip
         return np.concatenate(parts)
 
     def predict(self, X):

@@ -1,14 +1,20 @@
-"""Checking what users hand in, and turning it into what programs are fed."""
+"""Checking what users hand in, and turning it into what programs are fed.
+
+Large memory maps are checked a few megabytes at a time, and stay maps.
+"""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
+from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import check_array, check_consistent_length, validate_data
 
+from .engine.memory_maps import give_back_pages, is_large_map, pieces, slowest_axis
 from .exceptions import DataError
 from .layers.base import InputLayer, Layer
 
@@ -20,22 +26,20 @@ def check(net: Any, X: Any) -> dict[str | None, np.ndarray]:
     """
     if _is_dict(X):
         return _check_dict(X, bool(net.check_input))
-    return {None: validate_data(net, X, reset=False, **_array_options(net))}
+    return {None: _check_alone(net, X, reset=False)}
 
 
 def check_both(net: Any, X: Any, y: Any, *, reset: bool) -> tuple[dict[str | None, np.ndarray], np.ndarray]:
     """`X` as `check` gives it, and `y` as an array of as many rows."""
-    finite, numbers = bool(net.check_input), "numeric" if net.regression else None
     if _is_dict(X):
-        arrays = _check_dict(X, finite)
-        y = check_array(y, allow_nd=True, ensure_2d=False, dtype=numbers, ensure_all_finite=finite, input_name="y")
-    elif len(getattr(y, "shape", ())) > 2:
-        arrays = {None: validate_data(net, X, reset=reset, **_array_options(net))}
-        y = check_array(y, allow_nd=True, dtype=numbers, ensure_all_finite=finite, input_name="y")
+        arrays = _check_dict(X, bool(net.check_input))
+    elif len(getattr(y, "shape", ())) > 2 or is_large_map(y):
+        arrays = {None: _check_alone(net, X, reset=reset)}
     else:
-        options = {"multi_output": True, "y_numeric": bool(net.regression), **_array_options(net)}
-        X, y = validate_data(net, X, y, reset=reset, **options)
-        return {None: X}, y
+        options = {"multi_output": True, "y_numeric": bool(net.regression), **_array_options(net, X)}
+        array, y = validate_data(net, X, y, reset=reset, **options)
+        return {None: _check_map(array, bool(net.check_input), "X", type(net).__name__)}, y
+    y = _check_target(net, y)
     check_consistent_length(*arrays.values(), y)
     return arrays, y
 
@@ -44,21 +48,57 @@ def _is_dict(X: Any) -> bool:
     return isinstance(X, Mapping) and not issparse(X)  # some sparse matrices are mappings too
 
 
-def _array_options(net: Any) -> dict[str, Any]:
-    return {"dtype": "numeric", "allow_nd": True, "ensure_all_finite": bool(net.check_input)}
+def _array_options(net: Any, X: Any) -> dict[str, Any]:
+    return {"dtype": "numeric", "allow_nd": True, "ensure_all_finite": bool(net.check_input) and not is_large_map(X)}
+
+
+def _check_alone(net: Any, X: Any, *, reset: bool) -> np.ndarray:
+    array = validate_data(net, X, reset=reset, **_array_options(net, X))
+    return _check_map(array, bool(net.check_input), "X", type(net).__name__)
+
+
+def _check_target(net: Any, y: Any) -> np.ndarray:
+    finite = bool(net.check_input)
+    y = check_array(y, allow_nd=True, ensure_2d=False, dtype="numeric" if net.regression else None,
+                    ensure_all_finite=finite and not is_large_map(y), input_name="y")  # fmt: skip
+    y = _check_map(y, finite, "y")
+    if net.regression or not is_large_map(y):
+        return y
+    labels = np.array(y)
+    give_back_pages(y)
+    return labels
 
 
 def _check_dict(X: Mapping, finite: bool) -> dict[str | None, np.ndarray]:
     if not X:
         raise DataError("X is an empty dict; give {input layer's name: array}")
-    arrays = {name: check_array(array, allow_nd=True, ensure_all_finite=finite, input_name=f"X[{name!r}]")
-              for name, array in X.items()}  # fmt: skip
+    arrays = {}
+    for name, array in X.items():
+        title, whole = f"X[{name!r}]", finite and not is_large_map(array)
+        checked = check_array(array, allow_nd=True, ensure_all_finite=whole, input_name=title)
+        arrays[name] = _check_map(checked, finite, title)
     check_consistent_length(*arrays.values())
     return arrays
 
 
+def _check_map(array: np.ndarray, finite: bool, title: str, who: str | None = None) -> np.ndarray:
+    """The array; of a large memory map, what scikit-learn leaves to us: a look at every value, piece by piece."""
+    if not is_large_map(array):
+        return array
+    if slowest_axis(array):
+        warnings.warn(
+            f"{title} is a memory map of shape {array.shape} in Fortran order, or cut across: every row lies scattered "
+            "over the file, and all of it is read again and again; write it in C order (np.lib.format.open_memmap)",
+            stacklevel=5,
+        )
+    if finite and array.dtype.kind == "f":
+        for piece in pieces(array):
+            assert_all_finite(piece, estimator_name=who, input_name=title)
+    return array
+
+
 def feeds(layers: Mapping[str, Layer], X: Mapping[str | None, np.ndarray], floatX: str) -> dict[str, np.ndarray]:
-    """Arrays by input layer, in the dtypes of the net; a memory map of another dtype stays as it is."""
+    """Arrays by input layer, in the dtypes of the net; a large memory map stays as it is."""
     check_shapes(layers, X)
     entries = {name: layer for name, layer in layers.items() if isinstance(layer, InputLayer)}
     given = {name: X[name if name in X else None] for name in entries}
@@ -66,7 +106,7 @@ def feeds(layers: Mapping[str, Layer], X: Mapping[str | None, np.ndarray], float
 
 
 def _as_dtype(array: np.ndarray, dtype: str) -> np.ndarray:
-    return array if isinstance(array, np.memmap) else np.asarray(array, dtype=dtype)
+    return array if is_large_map(array) else np.asarray(array, dtype=dtype)
 
 
 def check_shapes(layers: Mapping[str, Layer], X: Mapping[str | None, np.ndarray]) -> None:

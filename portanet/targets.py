@@ -10,6 +10,7 @@ from sklearn.utils.validation import column_or_1d
 
 from . import nonlinearities, objectives
 from .engine.graph import TensorType
+from .engine.memory_maps import is_large_map
 
 
 class Target:
@@ -63,7 +64,7 @@ class Continuous(Target):
         self.num_outputs = int(np.prod(self.shape))
 
     def encode(self, y, floatX):
-        y = np.asarray(y, dtype=floatX)
+        y = y if is_large_map(y) else np.asarray(y, dtype=floatX)
         y = y[:, None] if y.ndim == 1 else y
         if y.shape[1:] != self.shape:
             raise ValueError(f"y has shape {y.shape}, but the net was fitted on {('n', *self.shape)}")

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from .data.batches import BatchIterator
+from .engine.memory_maps import rows_of
 from .exceptions import DataError, NotFiniteLossError
 from .history import History
 from .schedules import values_for
 
 CHUNK = 100
+CHUNK_BYTES = 16 << 20
 Arrays = dict[str, np.ndarray]
 Score = tuple[str, Callable[[Any, Any], float]]
 
@@ -33,7 +35,7 @@ class Data:
     rows : ndarray of int
         Which rows of them count.
     truth : array
-        The targets as the user gave them, for custom scores.
+        All targets as the user gave them, for custom scores.
     """
 
     arrays: Arrays
@@ -164,8 +166,8 @@ def _epoch(run: Run) -> dict[str, Any]:
         row.update(_validate(run))
     for part, data in (("train", run.train), ("valid", run.valid)):
         if run.scores.get(part) and len(data):
-            prediction = run.predict(data)
-            row.update((name, float(score(data.truth, prediction))) for name, score in run.scores[part])
+            truth, prediction = rows_of(data.truth, data.rows), run.predict(data)
+            row.update((name, float(score(truth, prediction))) for name, score in run.scores[part])
     row["dur"] = time.perf_counter() - started
     return row
 
@@ -176,12 +178,20 @@ def _chunks(run: Run) -> Iterator[tuple[str, list[np.ndarray], list[int]]]:
     One batch at a time where a hook wants to see each, else as many as may pass before a Ctrl-C is heeded.
     """
     batches = [run.train.rows[rows] for rows in run.batches.rows(len(run.train), run.rng)]
-    step = 1 if run.hooks.get("on_batch_finished") else CHUNK
+    step = 1 if run.hooks.get("on_batch_finished") else _most_at_once(run, batches)
     for at in range(0, len(batches), step):
         chunk = batches[at : at + step]
         name = "batch" if run.batches.transforms else "train"
         chunk = _bind_transformed(run, chunk) if run.batches.transforms else chunk
         yield name, chunk, [len(rows) for rows in chunk]
+
+
+def _most_at_once(run: Run, batches: Sequence[np.ndarray]) -> int:
+    """How many batches go into a chunk; fewer where they are large and have to be copied."""
+    if not run.batches.transforms:
+        return CHUNK
+    row = sum(array.size // len(array) * max(array.itemsize, 4) for array in run.train.arrays.values())  # once cast
+    return min(max(CHUNK_BYTES // max(row * len(batches[0]), 1), 1), CHUNK)
 
 
 def _bind_transformed(run: Run, chunk: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -193,7 +203,7 @@ def _bind_transformed(run: Run, chunk: Sequence[np.ndarray]) -> list[np.ndarray]
 
 
 def _transformed(run: Run, rows: np.ndarray) -> Arrays:
-    feeds = {name: array[rows] for name, array in run.train.arrays.items()}
+    feeds = {name: rows_of(array, rows) for name, array in run.train.arrays.items()}
     rest = {name: feeds.pop(name) for name in ("target", "weight") if name in feeds}
     alone = next(iter(feeds)) if len(feeds) == 1 else None
     made = run.batches.transform(feeds if alone is None else feeds[alone], rest.pop("target"))

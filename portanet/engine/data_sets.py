@@ -1,17 +1,16 @@
 """The arrays bound to a program by name, and the blocks of batches an engine is handed.
 
-What fits lies on the device from when it is bound, and batches are row numbers. A memory map, or what does not fit,
-stays where it is; the rows of some batches at a time are copied out, and its pages are given back.
+What fits lies on the device from when it is bound, and batches are row numbers. A large memory map, or what does not
+fit, stays where it is: the rows of some batches at a time are copied out, while the system reads those of the next.
 """
-
-import mmap
 
 import numpy as np
 
 from .graph import GraphError
+from .memory_maps import is_large_map, read_ahead, take
 from .operators import complete
 
-BLOCK_BYTES = 32 << 20
+BLOCK_BYTES = 16 << 20
 CAPACITY = 128
 
 
@@ -46,7 +45,7 @@ class DataSets:
         """Make a data set known; casts, checks indices, and uploads what fits."""
         self.unbind(name)
         host = {key: as_dtype(array, self._kinds[key].dtype) for key, array in arrays.items()}
-        if not any(is_mapped(array) for array in host.values()):
+        if not any(is_large_map(array) for array in host.values()):
             self._check_indices(host)
             if self._fits(sum(array.nbytes for array in host.values())):
                 self._placed[name] = {key: self._upload(array) for key, array in host.items()}
@@ -80,7 +79,7 @@ class DataSets:
         self._check_rows(name, batches)
         placed = self._placed.get(name)
         most = CAPACITY if placed is not None else self._batches_in_block(name, batches)
-        start = 0
+        start = asked = 0
         while start < len(batches):
             stop, limit = start + 1, min(start + min(most, capacity()), len(batches))
             while stop < limit and len(batches[stop]) == len(batches[start]):
@@ -89,8 +88,20 @@ class DataSets:
             if placed is not None:
                 yield Block(start, placed, rows)
             else:
-                yield self._gathered(name, start, rows, most)
+                asked = self._ask(name, batches, asked, stop)
+                block = self._gathered(name, start, rows, most)
+                asked = self._ask(name, batches, asked, stop + most)
+                yield block
             start = stop
+
+    def _ask(self, name, batches, start, stop):
+        """Have the system read the rows of some batches from memory maps; gives where the next are to start."""
+        if start < min(stop, len(batches)):
+            rows = np.concatenate(batches[start:stop])
+            for array in self._host[name].values():
+                if is_large_map(array):
+                    read_ahead(array, rows)
+        return max(start, stop)
 
     def _batches_in_block(self, name, batches):
         row = sum(array.dtype.itemsize * int(np.prod(array.shape[1:])) for array in self._host[name].values())
@@ -101,10 +112,12 @@ class DataSets:
         """A block of its own arrays; of one length whatever the number of batches, so that it is compiled for once."""
         arrays = {}
         for key, array in self._host[name].items():
-            own = np.zeros((most * rows.shape[1],) + array.shape[1:], self._kinds[key].dtype)
-            for place in range(len(rows)):
-                own[place * rows.shape[1] : (place + 1) * rows.shape[1]] = array[rows[place]]
-                give_back_pages(array)
+            own = np.empty((most * rows.shape[1],) + array.shape[1:], self._kinds[key].dtype)
+            own[rows.size :] = 0
+            if is_large_map(array):
+                take(array, rows.ravel(), own[: rows.size])
+            else:
+                array.take(rows.ravel(), axis=0, out=own[: rows.size], mode="clip")  # into `out` without a copy
             arrays[key] = own
         self._check_indices(arrays)
         numbers = np.arange(rows.size, dtype=np.int32).reshape(rows.shape)
@@ -125,30 +138,8 @@ class DataSets:
 
 
 def as_dtype(array, dtype):
-    """The array itself where it can be gathered from as it is; a memory map is cast batch by batch."""
-    if is_mapped(array) and array.dtype != dtype:
-        return array
-    return np.asarray(array, dtype=dtype) if not is_mapped(array) else array
-
-
-def is_mapped(array):
-    """Whether the values lie in a memory-mapped file."""
-    return _map_of(array) is not None
-
-
-def _map_of(array):
-    while array is not None:
-        if isinstance(array, mmap.mmap):
-            return array
-        array = getattr(array, "base", None) if isinstance(array, np.ndarray) else getattr(array, "obj", None)
-    return None
-
-
-def give_back_pages(array):
-    """Let the system drop the pages of a memory map from this process; they are read again when needed."""
-    mapped = _map_of(array)
-    if mapped is not None and hasattr(mapped, "madvise"):
-        mapped.madvise(mmap.MADV_DONTNEED)
+    """The array in that type; a large memory map as it is, to be cast block by block."""
+    return array if is_large_map(array) else np.asarray(array, dtype=dtype)
 
 
 def index_limits(plan):
