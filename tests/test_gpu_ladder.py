@@ -321,7 +321,7 @@ def test_ptx_needs_a_driver_that_can_compile_it():
         ("torch", dict(recorded.NEW_DRIVER, cards=[recorded.V100]), "/whl/cu126"),
         ("torch", dict(recorded.HEALTHY, cards=[recorded.RTX_5090]), "/whl/cu128"),
         ("cupy", None, 'pip install "cupy-cuda12x[ctk]"'),
-        ("cupy", recorded.OLD_DRIVER, 'pip install "cupy-cuda11x[ctk]"'),
+        ("cupy", recorded.OLD_DRIVER, 'pip install "cupy-cuda12x[ctk]"'),
         ("cupy", recorded.NEW_DRIVER, 'pip install "cupy-cuda13x[ctk]"'),
         ("cupy", dict(recorded.NEW_DRIVER, cards=[recorded.V100]), 'pip install "cupy-cuda12x[ctk]"'),
         ("jax", recorded.NEW_DRIVER, 'pip install -U "jax[cuda12]"'),

@@ -63,7 +63,7 @@ def chosen(engine, machine):
         return COMMANDS[engine] % tag, int(tag[2:4])
     if engine == "cupy":
         newest = 12 if capabilities and min(capabilities) < (7, 5) else 13
-        generation = min(max(driver[0], 11), newest) if driver else 12
+        generation = min(max(driver[0], 12), newest) if driver else 12  # CuPy 14 knows 12 and 13
         return COMMANDS[engine] % generation, generation
     return COMMANDS[engine], 12
 
