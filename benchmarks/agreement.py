@@ -16,14 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "examples")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from twins.programs import PROGRAMS
 
 
 def images(folder, program):
     """Training and test images in the shape that the program takes, and their labels."""
-    from twins.programs import PROGRAMS
-
     from portanet.data import load_mnist
 
     shape = PROGRAMS[program]["shape"]
@@ -37,7 +36,7 @@ def images(folder, program):
 
 def trained(program, epochs, X, y, **options):
     """A net after those epochs of the program."""
-    example = importlib.import_module(importlib.import_module("twins.programs").PROGRAMS[program]["example"])
+    example = importlib.import_module(PROGRAMS[program]["example"])
     return example.build(max_epochs=epochs, train_split=None, verbose=0, **options).fit(X, y)
 
 

@@ -39,11 +39,7 @@ def run_one(program, engine, contestant, rows, epochs, threads):
     """In a process of its own: seconds of each epoch, and peak memory in MiB."""
     X, y = programs.data(program, rows)
     if contestant == "portanet":
-        example = importlib.import_module(PROGRAMS[program]["example"])
-        rate = {} if program in ("p5", "p6") else {"update_learning_rate": 0.01}
-        net = example.build(max_epochs=epochs, train_split=None, verbose=0, backend=engine, device="cpu",
-                            threads=threads, **rate)  # fmt: skip
-        net.fit(X, y)
+        net = programs.net(program, max_epochs=epochs, backend=engine, device="cpu", threads=threads).fit(X, y)
         seconds = [row["dur"] for row in net.train_history_]
     else:
         module = {"twin": f"{engine}_twin", "keras": "keras_twin", "skorch": "skorch_twin"}[contestant]

@@ -47,10 +47,7 @@ COPIES = ("Memcpy", "Memset")
 def fitted(engine, device, program, rows, epochs, threads, **overrides):
     """A net of a published program after those epochs, with nothing held out, and the data."""
     X, y = programs.data(program, rows)
-    example = importlib.import_module(programs.PROGRAMS[program]["example"])
-    rate = {} if program in ("p5", "p6") else {"update_learning_rate": 0.01}
-    net = example.build(**{**rate, "max_epochs": epochs, "train_split": None, "verbose": 0, "backend": engine,
-                           "device": device, "threads": threads, **overrides})  # fmt: skip
+    net = programs.net(program, max_epochs=epochs, backend=engine, device=device, threads=threads, **overrides)
     return net.fit(X, y), X, y
 
 

@@ -13,7 +13,6 @@ the epoch over all of it (Linux's VmHWM, which counts mapped pages), and median 
 """
 
 import argparse
-import importlib
 import json
 import os
 import statistics
@@ -25,11 +24,10 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
-PROGRAMS = {
-    "p1": ("p1_cifar_dense", (1024,)),
-    "p5": ("p5_mnist_mlp", (784,)),
-    "p2": ("p2_cifar_convnet", (1, 32, 32)),
-}
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from twins import programs
+
+PROGRAMS = ["p1", "p5", "p2"]
 FEW, REPEATS, CHUNK = 20_000, 5, 64 << 20
 
 
@@ -56,20 +54,12 @@ def samples_a_second(net, X, y):
 
 def run_one(engine, program, path, rows, cold, threads):
     """In a process of its own: the figures of one line."""
-    example, shape = PROGRAMS[program]
+    shape = programs.PROGRAMS[program]["shape"]
     values = np.memmap(path, np.float32, mode="r")
     size = int(np.prod(shape))
     X = values[: len(values) // size * size].reshape(-1, *shape)
     y = np.random.default_rng(1).integers(0, 10, len(X))
-    net = importlib.import_module(example).build(
-        max_epochs=1,
-        train_split=None,
-        verbose=0,
-        backend=engine,
-        device="cpu",
-        threads=threads,
-        update_learning_rate=1e-3,
-    )
+    net = programs.net(program, max_epochs=1, backend=engine, device="cpu", threads=threads, update_learning_rate=1e-3)
     net.fit(X[:FEW], y[:FEW])
     before = resident("VmRSS")
     whole = samples_a_second(net, X, y)
@@ -100,7 +90,7 @@ def measure(engine, program, path, args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--engines", nargs="+", default=["numpy", "torch", "jax", "tensorflow"])
-    parser.add_argument("--programs", nargs="+", default=list(PROGRAMS), choices=list(PROGRAMS))
+    parser.add_argument("--programs", nargs="+", default=PROGRAMS, choices=PROGRAMS)
     parser.add_argument("--gib", type=float, default=4)
     parser.add_argument("--rows", type=int, default=40_000, help="how many rows the turns train on")
     parser.add_argument("--cold", action="store_true", help="read the map's turns from the disk")

@@ -67,10 +67,8 @@ def run(engine, program, epochs, threads):
         if len(history) < epochs:
             turns.begin("portanet")
 
-    example = importlib.import_module(programs.PROGRAMS[program]["example"])
-    rate = {} if program in ("p5", "p6") else {"update_learning_rate": 0.01}
-    net = example.build(max_epochs=epochs, train_split=None, verbose=0, backend=engine, device="cpu", threads=threads,
-                        on_epoch_finished=[on_epoch_finished], **rate)  # fmt: skip
+    net = programs.net(program, max_epochs=epochs, backend=engine, device="cpu", threads=threads,
+                       on_epoch_finished=[on_epoch_finished])  # fmt: skip
     turns.begin("portanet")
     net.fit(X, y)
     return turns.taken, len(X)

@@ -1,17 +1,15 @@
-"""TensorFlow: one trace for each shape, XLA by option, threads taken once, and a process left as it was found."""
+"""TensorFlow: XLA by option, threads taken once, and a process left as it was found."""
 
 import os
 
 import numpy as np
 import pytest
 from small_nets import (
-    BATCH,
     CPU,
     convolution,
     data,
     dense,
     dropping,
-    fresh,
     in_a_fresh_process,
     opened,
     plan_of,
@@ -34,53 +32,6 @@ def test_the_record(backend, tf):
     assert record["engine"] == "tensorflow" and record["version"] == tf.__version__ and record["device"] == CPU
     assert record["threads"] >= 1 and record["options"] == {"allow_tf32": True, "jit": "auto"}
     assert set(record["kernels"].values()) <= {"fused", "expanded"} and record["compile_seconds"] >= 0
-
-
-@pytest.mark.parametrize("build", [dense, convolution, dropping])
-def test_a_block_is_traced_once_for_each_size_of_batch(backend, build):
-    with opened(backend, fresh(build)) as program:
-        assert program.compilations == 0
-        train(program, 3)
-        assert program.compilations == 1
-        train(program, 7, rate=0.5)
-        train(program, 1)
-        train(program, 300)
-        assert program.compilations == 1, "neither the number of batches nor a rate traces anything"
-        train(program, 3, tail=True)
-        assert program.compilations == 2, "a smaller last batch is traced once"
-        train(program, 5, tail=True)
-        assert program.compilations == 2
-
-
-def test_scores_and_predictions_are_traced_once_each(backend):
-    X = data()[0]
-    with opened(backend, fresh()) as program:
-        for _ in range(2):
-            program.evaluate("data", [np.arange(BATCH)] * 3)
-            program.predict({"input": X})
-            assert program.compilations == 2
-        program.evaluate("data", [np.arange(BATCH)] * 5)
-        assert program.compilations == 2
-
-
-def test_another_program_of_the_plan_shares_what_is_traced(backend):
-    plan = fresh()
-    with opened(backend, plan) as first, opened(backend, plan) as second:
-        np.testing.assert_array_equal(train(first), train(second))
-        np.testing.assert_array_equal(train(first, 2), train(second, 2))
-        assert first.compilations == second.compilations == 1
-    with opened(backend, plan, jit="off") as other:
-        assert other.compilations == 0, "another option computes otherwise"
-
-
-def test_a_program_started_from_a_state_traces_nothing_more(backend):
-    with opened(backend, fresh()) as program:
-        train(program)
-        program.set_state(program.get_state())
-        train(program)
-        program.set_state({"parameters": program.get_state()["parameters"], "running": {}})
-        train(program)
-        assert program.compilations == 1
 
 
 @pytest.mark.parametrize(("build", "auto"), [(dense, True), (dropping, True), (convolution, False)])

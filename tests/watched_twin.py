@@ -45,8 +45,7 @@ class Watching:
 def watch(twin, seen):
     """Have a hand-written twin drop nothing, and `seen` get its losses."""
     twin.np = Watching(seen)
-    if hasattr(twin, "_masks"):
-        twin._masks = lambda rng, count, size: np.ones((count, 128, size), bool)
+    twin.programs.kept = lambda rng, count, units: np.ones((count, 128, units), bool)
 
 
 def watch_keras(programs, seen):

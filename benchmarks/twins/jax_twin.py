@@ -68,8 +68,6 @@ def train(program, X, y, epochs, threads, device="cpu"):
         m = 0.9 * m + 0.1 * g * g
         return w - 0.001 * g / jnp.sqrt(m + 1e-6), m
 
-    sizes = {"p5": [512, 512], "p6": [400]}.get(program, [])
-
     def epoch(state, X, y, rows, masks, first):
         def step(state, given):
             rows, masks, number = given
@@ -86,16 +84,12 @@ def train(program, X, y, epochs, threads, device="cpu"):
         started = time.perf_counter()
         rows = rng.permutation(len(X))[: count * programs.BATCH].reshape(count, -1).astype(np.int32)
         if device == "cpu":
-            masks = [_masks(rng, count, size) for size in sizes]
+            masks = programs.masks(program, count, rng)
         else:
-            masks = [jax.random.split(jax.random.key(rng.integers(1 << 31)), count) for _ in sizes]
+            masks = [jax.random.split(jax.random.key(rng.integers(1 << 31)), count)
+                     for _ in programs.PROGRAMS[program].get("dropped", [])]  # fmt: skip
         state, losses = run(state, X, y, rows, masks, steps)
         assert np.isfinite(np.asarray(losses)).all()
         steps += count
         seconds.append(time.perf_counter() - started)
     return seconds
-
-
-def _masks(rng, count, size):
-    words = rng.bit_generator.random_raw(count * programs.BATCH * size // 4).view(np.uint16)
-    return (words >= round(0.2 * 65536)).reshape(count, programs.BATCH, size)

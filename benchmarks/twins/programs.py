@@ -1,5 +1,7 @@
 """What the published programs are made of, for those who write them by hand."""
 
+import importlib
+
 import numpy as np
 
 BATCH = 128
@@ -19,7 +21,7 @@ PROGRAMS = {
     },
     "p5": {
         "example": "p5_mnist_mlp", "shape": (784,), "rows": 12_800, "published": (60_000, 20),
-        "rule": "rmsprop",
+        "rule": "rmsprop", "dropped": [512, 512],
         "layers": [
             ("dense", 784, 512), ("relu",), ("dropout", 0.2), ("dense", 512, 512), ("relu",), ("dropout", 0.2),
             ("dense", 512, 10),
@@ -27,7 +29,7 @@ PROGRAMS = {
     },
     "p6": {
         "example": "p6_mnist_convnet", "shape": (1, 28, 28), "rows": 6_400, "published": (60_000, 10),
-        "rule": "momentum",
+        "rule": "momentum", "dropped": [400],
         "layers": [
             ("conv", 1, 32, 4), ("pool",), ("relu",), ("conv", 32, 16, 3), ("pool",), ("relu",), ("dropout", 0.2),
             ("flatten",), ("dense", 400, 128), ("relu",), ("dense", 128, 64), ("relu",), ("dense", 64, 10),
@@ -58,3 +60,21 @@ def weights(program, seed=0):
             limit = np.sqrt(6 / sum(sizes))
             made += [np.zeros(sizes[1]), rng.uniform(-limit, limit, sizes)]
     return [array.astype(np.float32) for array in made]
+
+
+def masks(program, count, rng):
+    """What dropout keeps in that many batches: booleans (count, batch, units) for each of its layers."""
+    return [kept(rng, count, units) for units in PROGRAMS[program].get("dropped", [])]
+
+
+def kept(rng, count, units):
+    """One of `masks`: true with probability 0.8."""
+    words = rng.bit_generator.random_raw(count * BATCH * units // 4).view(np.uint16)
+    return (words >= round(0.2 * 65536)).reshape(count, BATCH, units)
+
+
+def net(program, **settings):
+    """portanet's net of a program, with nothing held out and the rate that the loops by hand have."""
+    rate = {} if program in ("p5", "p6") else {"update_learning_rate": 0.01}
+    example = importlib.import_module(PROGRAMS[program]["example"])
+    return example.build(**{"train_split": None, "verbose": 0, **rate, **settings})

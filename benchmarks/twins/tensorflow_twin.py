@@ -58,19 +58,13 @@ def train(program, X, y, epochs, threads):
             losses = tf.tensor_scatter_nd_update(losses, [[i]], [loss])
         return losses
 
-    sizes = {"p5": [512, 512], "p6": [400]}.get(program, [])
     seconds, count, steps = [], len(X) // programs.BATCH, 0
     for _ in range(epochs):
         started = time.perf_counter()
         rows = rng.permutation(len(X))[: count * programs.BATCH].reshape(count, -1).astype(np.int32)
-        masks = [tf.constant(_masks(rng, count, size)) for size in sizes]
+        masks = [tf.constant(kept) for kept in programs.masks(program, count, rng)]
         losses = epoch(tf.constant(rows), masks, tf.constant(steps)).numpy()
         assert np.isfinite(losses).all()
         steps += count
         seconds.append(time.perf_counter() - started)
     return seconds
-
-
-def _masks(rng, count, size):
-    words = rng.bit_generator.random_raw(count * programs.BATCH * size // 4).view(np.uint16)
-    return (words >= round(0.2 * 65536)).reshape(count, programs.BATCH, size)

@@ -7,7 +7,9 @@ import numpy as np
 
 from .array_program import ArrayProgram
 from .data_sets import CAPACITY
-from .lowering import to_last
+from .lowering import composites, to_last
+from .noise import HostNoise
+from .plan import TRAIN
 
 
 class FedDraws:
@@ -36,6 +38,74 @@ class FedDraws:
     normal = uniform
 
 
+class LoweredPlan:
+    """A plan's graphs and update rule as calls of an engine's functions, for what an adapter compiles of them.
+
+    Parameters
+    ----------
+    plan : Plan
+    lowered : callable
+        Makes a `Lowered` of a graph.
+    on_host : bool
+        Whether draws come from the host.
+
+    Attributes
+    ----------
+    count : int
+        How often something was compiled.
+    host : HostNoise or None
+        Where draws come from the host.
+    """
+
+    def __init__(self, plan, lowered, on_host):
+        self.plan, self.count = plan, 0
+        self._graphs = {role: lowered(graph) for role, graph in plan.graphs.items()}
+        update = plan.update
+        self._rules = {} if update is None else {name: lowered(graph) for name, graph in update.graphs.items()}
+        self._clip = None if update is None or update.gradient is None else lowered(update.gradient)
+        self.host = HostNoise(self._graphs[TRAIN].calls) if TRAIN in plan.graphs and on_host else None
+
+    def kernels(self):
+        """Which composites are kept."""
+        return composites(self.plan, self._graphs.get)
+
+    def _cast(self, value, dtype):
+        """The engine's array in that dtype, given by name."""
+        raise NotImplementedError
+
+    def _joined(self, arrays):
+        """All values of some arrays as one vector."""
+        raise NotImplementedError
+
+    def _parted(self, flat, sizes):
+        """The vector cut into parts of those sizes."""
+        raise NotImplementedError
+
+    def _reshaped(self, array, shape):
+        raise NotImplementedError
+
+    def moved(self, state, grads, hyper):
+        """The state after the update rule."""
+        grads = grads if self._clip is None else self._clipped(grads)
+        scalars = {"hyper:" + key: self._cast(value, self.plan.floatX) for key, value in hyper.items()}
+        scalars["step"] = self._cast(state["step"] + 1, self.plan.floatX)
+        moved, slots = {}, {slot: {} for slot in state["slots"]}
+        for name in self.plan.trainable:
+            feeds = dict(scalars, param=state["parameters"][name], grad=grads[name])
+            feeds.update(("slot:" + slot, own[name]) for slot, own in state["slots"].items())
+            results = self._rules["*" if "*" in self._rules else name].run(feeds)
+            moved[name] = results["param"]
+            for slot, own in slots.items():
+                own[name] = results["slot:" + slot]
+        return {"parameters": moved, "running": state["running"], "slots": slots, "step": state["step"] + 1}
+
+    def _clipped(self, grads):
+        shapes = self.plan.trainable
+        flat = self._clip.run({"grad": self._joined([grads[name] for name in shapes])})["grad"]
+        parts = self._parted(flat, [int(np.prod(shape)) for shape in shapes.values()])
+        return {name: self._reshaped(part, shape) for (name, shape), part in zip(shapes.items(), parts)}
+
+
 class FunctionalProgram(ArrayProgram):
     """A program whose `_state` is a dict of "parameters", "running", "slots" and "step", in the engine's arrays."""
 
@@ -50,10 +120,9 @@ class FunctionalProgram(ArrayProgram):
             "slots": {slot: named(state["slots"][slot], trainable) for slot in self.plan.slots},
         }
 
-    def _drawn(self, host, seed, count, rows):
+    def _drawn(self, host, seed, count, rows, capacity=CAPACITY):
         """The noise of `count` steps of that many rows from the present one on, uploaded: one array for each node."""
-        stacked = host.stack(seed, self.step, count, rows, CAPACITY)
-        return [self._upload(array) for array in stacked]
+        return [self._upload(array) for array in host.stack(seed, self.step, count, rows, capacity)]
 
 
 def filled(values, dtype):

@@ -9,6 +9,7 @@ from .expansions import EXPANSIONS, expand
 from .graph import GraphError
 from .operators import complete, infer, lookup
 from .operators.reductions import REDUCTIONS
+from .plan import EVALUATE, OUTPUTS, PREDICT, TRAIN
 from .shapes import normalize_axis
 
 WINDOWED = ("AveragePool", "Conv", "ConvTranspose", "MaxPool")
@@ -18,6 +19,35 @@ FOLLOWING = RANDOM + ("BatchNormalization",)
 
 class UnsupportedOperator(GraphError):  # noqa: N818
     """The engine has no way to compute an operator; names engine, layer and operator."""
+
+
+class Kernels(dict):
+    """An engine's functions by operator, put in where they are written.
+
+    Examples
+    --------
+    >>> table = Kernels()
+    >>> @table.register("Relu")
+    ... def relu(call, x):
+    ...     return max(x, 0)
+    >>> table.plain({"Abs": abs})
+    >>> table["Relu"](None, -2), table["Abs"](None, -2)
+    (0, 2)
+    """
+
+    def register(self, *ops):
+        """Take in ``f(call, *operands)`` for these operators."""
+
+        def take(function):
+            self.update((op, function) for op in ops)
+            return function
+
+        return take
+
+    def plain(self, functions):
+        """Take in functions of the operands alone."""
+        for op, function in functions.items():
+            self[op] = lambda call, *operands, function=function: function(*operands)
 
 
 class Call:
@@ -208,3 +238,19 @@ class Lowered:
         kept = {node.op for node in self.graph.nodes}
         written = {node.op for node in plan_graph.nodes if node.op in EXPANSIONS}
         return {op: "fused" if op in kept else "expanded" for op in written}
+
+
+def composites(plan, lowered):
+    """For each composite of a plan: "fused" or "expanded", the training graph having the last word.
+
+    Parameters
+    ----------
+    plan : Plan
+    lowered : callable
+        Gives the `Lowered` graph of that name.
+    """
+    found = {}
+    for role in (OUTPUTS, PREDICT, EVALUATE, TRAIN):
+        if role in plan.graphs:
+            found.update(lowered(role).kernels(plan.graphs[role]))
+    return found

@@ -13,10 +13,9 @@ from jax import numpy as jnp
 
 from .. import gpu
 from ..array_program import Recent
-from ..functional_program import FedDraws, FunctionalProgram, filled, to_numpy
+from ..functional_program import FedDraws, FunctionalProgram, LoweredPlan, filled, to_numpy
 from ..lowering import Lowered
-from ..noise import HostNoise
-from ..plan import EVALUATE, OUTPUTS, PREDICT, TRAIN
+from ..plan import EVALUATE, TRAIN
 from ..program import Backend, DeviceFault
 from .jax_kernels import dtype_of, kernels
 
@@ -125,29 +124,25 @@ class KeyDraws:
         return jax.random.normal(self._of(call), x.shape, x.dtype)
 
 
-class Compiled:
+class Compiled(LoweredPlan):
     """The functions of a plan, traced and compiled when they first meet data of a shape.
 
-    Attributes
-    ----------
-    count : int
-        How often something was compiled.
-    host : HostNoise or None
-        Where draws come from the host: on the CPU, where JAX's own cost more, and where a run is to be reproducible.
+    Draws come from the host on the CPU, where JAX's own cost more, and where a run is to be reproducible.
     """
 
     def __init__(self, plan, kind, place, options):
-        self.count, self.plan, self._place = 0, plan, place
-        self._table, self._precision = kernels(kind), "tensorfloat32" if options["allow_tf32"] else "highest"
+        self._place, self._precision = place, "tensorfloat32" if options["allow_tf32"] else "highest"
         self.wide = any(_is_wide(graph) for graph in plan.graphs.values())
-        self._graphs = {}
+        table = kernels(kind)
         with self.settings():
-            self._lower_all()
-        on_host = kind == "cpu" or options["reproducible"]
-        self.host = HostNoise(self._graphs[TRAIN].calls) if TRAIN in plan.graphs and on_host else None
+            super().__init__(
+                plan,
+                lambda graph: Lowered(graph, table, _constant, jnp.transpose, "jax"),
+                kind == "cpu" or options["reproducible"],
+            )
         self.train = self._counted(self._train, donate_argnums=0)
         self.gradients = self._counted(self._one_gradient)
-        self.apply = self._counted(self._move, donate_argnums=0)
+        self.apply = self._counted(self.moved, donate_argnums=0)
         self.evaluate = self._counted(self._evaluate)
         self.forward = self._counted(self._forward, static_argnums=0)
 
@@ -157,16 +152,6 @@ class Compiled:
         with jax.enable_x64(self.wide), jax.default_matmul_precision(self._precision), jax.default_device(self._place):
             yield
 
-    def _lower_all(self):
-        for role, graph in self.plan.graphs.items():
-            self._graphs[role] = self._lowered(graph)
-        update = self.plan.update
-        self._rules = {} if update is None else {name: self._lowered(graph) for name, graph in update.graphs.items()}
-        self._clip = None if update is None or update.gradient is None else self._lowered(update.gradient)
-
-    def _lowered(self, graph):
-        return Lowered(graph, self._table, _constant, jnp.transpose, "jax")
-
     def _counted(self, function, **options):
         @functools.wraps(function)
         def traced(*args):
@@ -175,20 +160,22 @@ class Compiled:
 
         return jax.jit(traced, **options)
 
-    def kernels(self):
-        """Which composites are kept."""
-        found = {}
-        for role in (OUTPUTS, PREDICT, EVALUATE, TRAIN):
-            if role in self._graphs:
-                found.update(self._graphs[role].kernels(self.plan.graphs[role]))
-        return found
+    def _cast(self, value, dtype):
+        return value.astype(dtype_of(dtype))
+
+    def _joined(self, arrays):
+        return jnp.concatenate([array.reshape(-1) for array in arrays])
+
+    def _parted(self, flat, sizes):
+        return jnp.split(flat, np.cumsum(sizes)[:-1])
+
+    def _reshaped(self, array, shape):
+        return array.reshape(shape)
 
     def _noise(self, draws):
-        return (
-            KeyDraws(draws)
-            if self.host is None
-            else FedDraws(self.host.calls, draws, jnp.transpose, lax.convert_element_type)
-        )
+        if self.host is None:
+            return KeyDraws(draws)
+        return FedDraws(self.host.calls, draws, jnp.transpose, lax.convert_element_type)
 
     def _loss(self, parameters, running, feeds, draws):
         results = self._graphs[TRAIN].run(dict(parameters, **dict(running, **feeds)), self._noise(draws))
@@ -202,7 +189,7 @@ class Compiled:
             own = jax.random.fold_in(draws, state["step"]) if self.host is None else [each[i] for each in draws]
             pull = jax.grad(self._loss, has_aux=True)
             grads, (loss, running) = pull(state["parameters"], state["running"], feeds, own)
-            moved = self._move(dict(state, running=running), grads, {key: each[i] for key, each in hyper.items()})
+            moved = self.moved(dict(state, running=running), grads, {key: each[i] for key, each in hyper.items()})
             return moved, losses.at[i].set(loss)
 
         losses = jnp.zeros(rows.shape[0], dtype_of(self.plan.floatX))
@@ -211,25 +198,6 @@ class Compiled:
     def _one_gradient(self, state, data, rows, draws):
         feeds = {key: jnp.take(array, rows, axis=0, mode="clip") for key, array in data.items()}
         return jax.grad(self._loss, has_aux=True)(state["parameters"], state["running"], feeds, draws)[0]
-
-    def _move(self, state, grads, hyper):
-        parameters, dtype = state["parameters"], dtype_of(self.plan.floatX)
-        if self._clip is not None:
-            names = list(self.plan.trainable)
-            flat = self._clip.run({"grad": jnp.concatenate([grads[name].reshape(-1) for name in names])})["grad"]
-            parts = jnp.split(flat, np.cumsum([grads[name].size for name in names])[:-1])
-            grads = {name: part.reshape(grads[name].shape) for name, part in zip(names, parts)}
-        scalars = {"hyper:" + key: value.astype(dtype) for key, value in hyper.items()}
-        scalars["step"] = (state["step"] + 1).astype(dtype)
-        moved, slots = {}, {slot: {} for slot in state["slots"]}
-        for name, value in parameters.items():
-            feeds = dict(scalars, param=value, grad=grads[name])
-            feeds.update(("slot:" + slot, own[name]) for slot, own in state["slots"].items())
-            results = self._rules["*" if "*" in self._rules else name].run(feeds)
-            moved[name] = results["param"]
-            for slot, own in slots.items():
-                own[name] = results["slot:" + slot]
-        return {"parameters": moved, "running": state["running"], "slots": slots, "step": state["step"] + 1}
 
     def _evaluate(self, state, data, rows, count):
         roles = ["loss"] + self.plan.metrics
@@ -242,8 +210,7 @@ class Compiled:
         return lax.fori_loop(0, count, body, jnp.zeros((rows.shape[0], len(roles)), dtype_of(self.plan.floatX)))
 
     def _forward(self, role, state, feeds, draws):
-        results = self._graphs[role].run(dict(state["parameters"], **dict(state["running"], **feeds)), KeyDraws(draws))
-        return results
+        return self._graphs[role].run(dict(state["parameters"], **dict(state["running"], **feeds)), KeyDraws(draws))
 
 
 def _is_wide(graph):
@@ -281,9 +248,10 @@ class JaxProgram(FunctionalProgram):
     def _draws(self, seed, count, rows):
         """What decides the noise of `count` steps of that many rows, from the present one on."""
         host = self._compiled.host
-        if host is None:
-            return jax.random.key(np.uint32(seed), impl="rbg")
-        return self._drawn(host, seed, count, rows)
+        return self._key(seed) if host is None else self._drawn(host, seed, count, rows)
+
+    def _key(self, seed):
+        return jax.random.key(np.uint32(seed), impl="rbg")
 
     def _train(self, arrays, rows, hyper, seed):
         count, size = rows.shape
@@ -297,11 +265,11 @@ class JaxProgram(FunctionalProgram):
 
     def _gradients(self, arrays, rows, seed):
         with self._compiled.settings():
-            draws = self._draws(seed, 1, len(rows))
-            if self._compiled.host is None:
-                draws = jax.random.fold_in(draws, self.step)
+            host = self._compiled.host
+            if host is None:
+                draws = jax.random.fold_in(self._key(seed), self.step)
             else:
-                draws = [array[0] for array in draws]
+                draws = [array[0] for array in self._drawn(host, seed, 1, len(rows), capacity=1)]
             grads = self._compiled.gradients(self._state, arrays, rows, draws)
             return {name: to_numpy(grads[name]) for name in self.plan.trainable}
 

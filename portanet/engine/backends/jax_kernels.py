@@ -14,23 +14,15 @@ from jax import lax
 from jax import numpy as jnp
 
 from ..kernels.reductions import highest, lowest
+from ..lowering import Kernels
 from ..operators.reductions import reduced_axes
 from ..operators.shaping import pad_widths, slice_ranges, squeezed_axes
 from ..operators.windows import Window, conv_window, transposed_window
 from ..shapes import normalize_axis
 
-KERNELS = {}
-ON_GPU = {}
-
-
-def kernel(*ops, table=KERNELS):
-    """Register ``f(call, *operands)`` for these operators."""
-
-    def register(function):
-        table.update((op, function) for op in ops)
-        return function
-
-    return register
+KERNELS = Kernels()
+ON_GPU = Kernels()
+kernel = KERNELS.register
 
 
 def kernels(kind):
@@ -41,11 +33,6 @@ def kernels(kind):
 def dtype_of(name):
     """JAX's dtype of that name; 64 bits become 32 where they are switched off."""
     return jnp.dtype("bfloat16") if name == "bfloat16" else jax.dtypes.canonicalize_dtype(np.dtype(name))
-
-
-def _register(functions):
-    for op, function in functions.items():
-        KERNELS[op] = lambda call, *operands, function=function: function(*operands)
 
 
 def _spread(x, shape):
@@ -64,7 +51,7 @@ def _spreading(function):
 
 
 _plus = _spreading(jnp.add)
-_register({
+KERNELS.plain({
     "Abs": jnp.abs, "Add": _plus, "And": jnp.logical_and, "Ceil": jnp.ceil, "Cos": jnp.cos, "Equal": jnp.equal,
     "Erf": lax.erf, "Exp": jnp.exp, "Floor": jnp.floor, "Greater": jnp.greater, "GreaterOrEqual": jnp.greater_equal,
     "Identity": lambda x: x, "Less": jnp.less, "LessOrEqual": jnp.less_equal, "Log": jnp.log,
@@ -370,7 +357,7 @@ def conv(call, x, w, b=None):
     return y if b is None else _plus(y, b)
 
 
-@kernel("Conv", table=ON_GPU)
+@ON_GPU.register("Conv")
 def conv_on_gpu(call, x, w, b=None):
     window = conv_window(call.attrs, call.kinds[0].shape, w.shape)
     spatial = "DHW"[-len(window.kernel) :]

@@ -13,10 +13,9 @@ import numpy as np
 from .. import gpu
 from ..array_program import Recent
 from ..data_sets import CAPACITY
-from ..functional_program import FedDraws, FunctionalProgram, filled, to_numpy
+from ..functional_program import FedDraws, FunctionalProgram, LoweredPlan, filled, to_numpy
 from ..lowering import WINDOWED, Lowered
-from ..noise import HostNoise
-from ..plan import EVALUATE, OUTPUTS, PREDICT, TRAIN
+from ..plan import EVALUATE, PREDICT, TRAIN
 from ..program import Backend, DeviceFault
 
 
@@ -141,24 +140,20 @@ class SeedDraws:
         return tf.random.stateless_normal(tf.shape(x), self._of(call), dtype=x.dtype)
 
 
-class Compiled:
+class Compiled(LoweredPlan):
     """The functions of a plan, traced when they first meet data of a shape.
 
-    Attributes
-    ----------
-    count : int
-        How often something was traced.
-    host : HostNoise or None
-        Where draws come from the host: on the CPU, where that is cheaper, and where a run is to be reproducible.
+    Draws come from the host on the CPU, where that is cheaper, and where a run is to be reproducible.
     """
 
     def __init__(self, plan, place, options):
-        self.count, self.plan, self._place, self._options = 0, plan, place, options
-        self._graphs = {}
+        self._place, self._options = place, options
         with self.settings():
-            self._lower_all()
-        on_host = "CPU" in place or options["reproducible"]
-        self.host = HostNoise(self._graphs[TRAIN].calls) if TRAIN in plan.graphs and on_host else None
+            super().__init__(
+                plan,
+                lambda graph: Lowered(graph, KERNELS, tf.constant, tf.transpose, "tensorflow"),
+                "CPU" in place or options["reproducible"],
+            )
         self.train = self._counted(self._train, jit_compile=self.jit)
         self.evaluate = self._counted(self._evaluate)
         self.predict = self._counted(functools.partial(self.forward, PREDICT))
@@ -184,16 +179,6 @@ class Compiled:
             if on_gpu:
                 tf.config.experimental.enable_tensor_float_32_execution(before)
 
-    def _lower_all(self):
-        for role, graph in self.plan.graphs.items():
-            self._graphs[role] = self._lowered(graph)
-        update = self.plan.update
-        self._rules = {} if update is None else {name: self._lowered(graph) for name, graph in update.graphs.items()}
-        self._clip = None if update is None or update.gradient is None else self._lowered(update.gradient)
-
-    def _lowered(self, graph):
-        return Lowered(graph, KERNELS, tf.constant, tf.transpose, "tensorflow")
-
     def _counted(self, function, **options):
         """That function, traced anew for each set of shapes.
 
@@ -214,13 +199,17 @@ class Compiled:
 
         return run
 
-    def kernels(self):
-        """Which composites are kept."""
-        found = {}
-        for role in (OUTPUTS, PREDICT, EVALUATE, TRAIN):
-            if role in self._graphs:
-                found.update(self._graphs[role].kernels(self.plan.graphs[role]))
-        return found
+    def _cast(self, value, dtype):
+        return tf.cast(value, dtype)
+
+    def _joined(self, arrays):
+        return tf.concat([tf.reshape(array, [-1]) for array in arrays], 0)
+
+    def _parted(self, flat, sizes):
+        return tf.split(flat, sizes)
+
+    def _reshaped(self, array, shape):
+        return tf.reshape(array, shape)
 
     def _feeds(self, state, data, rows):
         feeds = dict(state["parameters"])
@@ -252,32 +241,13 @@ class Compiled:
             else:
                 noise = self.fed([each[i] for each in draws])
             loss, grads, running = self.step(state, data, rows[i], noise)
-            moved = self.move(dict(state, running=running), grads, {key: each[i] for key, each in hyper.items()})
+            moved = self.moved(dict(state, running=running), grads, {key: each[i] for key, each in hyper.items()})
             return i + 1, moved, tf.tensor_scatter_nd_update(losses, [[i]], [loss])
 
         losses = tf.zeros([CAPACITY], self.plan.floatX)
         loop = (tf.constant(0), state, losses)
         _, state, losses = tf.while_loop(lambda i, *rest: i < count, body, loop, parallel_iterations=1)
         return state, losses
-
-    def move(self, state, grads, hyper):
-        """The state after the update rule."""
-        names, dtype = list(self.plan.trainable), self.plan.floatX
-        if self._clip is not None:
-            flat = self._clip.run({"grad": tf.concat([tf.reshape(grads[name], [-1]) for name in names], 0)})["grad"]
-            parts = tf.split(flat, [int(np.prod(self.plan.trainable[name])) for name in names])
-            grads = {name: tf.reshape(part, self.plan.trainable[name]) for name, part in zip(names, parts)}
-        scalars = {"hyper:" + key: tf.cast(value, dtype) for key, value in hyper.items()}
-        scalars["step"] = tf.cast(state["step"] + 1, dtype)
-        moved, slots = {}, {slot: {} for slot in state["slots"]}
-        for name in names:
-            feeds = dict(scalars, param=state["parameters"][name], grad=grads[name])
-            feeds.update(("slot:" + slot, own[name]) for slot, own in state["slots"].items())
-            results = self._rules["*" if "*" in self._rules else name].run(feeds)
-            moved[name] = results["param"]
-            for slot, own in slots.items():
-                own[name] = results["slot:" + slot]
-        return {"parameters": moved, "running": state["running"], "slots": slots, "step": state["step"] + 1}
 
     def _evaluate(self, state, data, rows, count):
         roles = ["loss"] + self.plan.metrics
@@ -341,7 +311,8 @@ class TensorflowProgram(FunctionalProgram):
             if compiled.host is None:
                 noise = SeedDraws(tf.constant(seed % (1 << 31), tf.int32), self._state["step"])
             else:
-                noise = compiled.fed([array[0] for array in self._draws(seed, 1, len(rows))])
+                drawn = self._drawn(compiled.host, seed, 1, len(rows), capacity=1)
+                noise = compiled.fed([array[0] for array in drawn])
             grads = compiled.step(self._state, arrays, tf.constant(rows), noise)[1]
             return {name: to_numpy(grads[name]) for name in self.plan.trainable}
 
@@ -349,7 +320,7 @@ class TensorflowProgram(FunctionalProgram):
         with self._compiled.settings():
             grads = {name: tf.constant(array) for name, array in gradients.items()}
             scalars = {key: tf.constant(value, self.plan.floatX) for key, value in hyper.items()}
-            self._state = self._compiled.move(self._state, grads, scalars)
+            self._state = self._compiled.moved(self._state, grads, scalars)
         self.step += 1
 
     def _evaluate(self, arrays, rows):

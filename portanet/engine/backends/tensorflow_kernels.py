@@ -11,27 +11,14 @@ import numpy as np
 import tensorflow as tf
 
 from ..kernels.reductions import lowest
+from ..lowering import Kernels
 from ..operators.reductions import reduced_axes
 from ..operators.shaping import pad_widths, slice_ranges, squeezed_axes
 from ..operators.windows import Window, conv_window, transposed_window
 from ..shapes import normalize_axis
 
-KERNELS = {}
-
-
-def kernel(*ops):
-    """Register ``f(call, *operands)`` for these operators."""
-
-    def register(function):
-        KERNELS.update((op, function) for op in ops)
-        return function
-
-    return register
-
-
-def _register(functions):
-    for op, function in functions.items():
-        KERNELS[op] = lambda call, *operands, function=function: function(*operands)
+KERNELS = Kernels()
+kernel = KERNELS.register
 
 
 def _in_shape(x, shape):
@@ -50,7 +37,7 @@ def _spreading(function):
 
 
 _plus = _spreading(tf.add)
-_register({
+KERNELS.plain({
     "Abs": tf.abs, "Add": _plus, "And": tf.logical_and, "Ceil": tf.math.ceil, "Cos": tf.cos, "Equal": tf.equal,
     "Erf": tf.math.erf, "Exp": tf.exp, "Floor": tf.floor, "Greater": tf.greater, "GreaterOrEqual": tf.greater_equal,
     "Identity": lambda x: x, "Less": tf.less, "LessOrEqual": tf.less_equal, "Log": tf.math.log,

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from ..kernels.reductions import lowest
+from ..lowering import Kernels
 from ..operators.reductions import reduced_axes
 from ..operators.shaping import pad_widths, slice_ranges, squeezed_axes
 from ..operators.windows import Window, conv_window, transposed_window
@@ -17,25 +18,11 @@ from ..shapes import normalize_axis
 
 DTYPES = {name: getattr(torch, name) for name in ("float16", "bfloat16", "float32", "float64", "int32", "int64",
                                                   "uint8", "uint16", "bool")}  # fmt: skip
-KERNELS = {}
+KERNELS = Kernels()
+kernel = KERNELS.register
 
 
-def kernel(*ops):
-    """Register ``f(call, *operands)`` for these operators."""
-
-    def register(function):
-        KERNELS.update((op, function) for op in ops)
-        return function
-
-    return register
-
-
-def _register(functions):
-    for op, function in functions.items():
-        KERNELS[op] = lambda call, *operands, function=function: function(*operands)
-
-
-_register({
+KERNELS.plain({
     "Abs": torch.abs, "Add": torch.add, "And": torch.logical_and, "Ceil": torch.ceil, "Cos": torch.cos,
     "Equal": torch.eq, "Erf": torch.erf, "Exp": torch.exp, "Floor": torch.floor, "Greater": torch.gt,
     "GreaterOrEqual": torch.ge, "Identity": lambda x: x, "Less": torch.lt, "LessOrEqual": torch.le, "Log": torch.log,

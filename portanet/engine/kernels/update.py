@@ -128,8 +128,10 @@ class Updater:
             return [self._each(lambda arrays: arrays.views[name])]
         size = self.gradients.flat.size
         block = BLOCK if self.xp is np else max(size, 1)
-        return [self._each(lambda arrays: arrays.flat[low : low + block])  # noqa: B023
-                for low in range(0, size, block)]  # fmt: skip
+        return [self._block(slice(low, low + block)) for low in range(0, size, block)]
+
+    def _block(self, place):
+        return self._each(lambda arrays: arrays.flat[place])
 
     def _each(self, part):
         arrays = {"grad": part(self.gradients), "param": part(self.parameters)}
