@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.utils import ClassifierTags, RegressorTags, check_random_state, compute_sample_weight
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from . import inputs, objectives, persistence, schedules, updates
 from .callbacks import HOOKS, PrintLayerInfo, PrintLog, hooks_of
@@ -29,6 +26,21 @@ from .runtime import config
 from .runtime.place import limited_threads, place, unavailable
 from .targets import Classes, Continuous, Target, TwoClassesOneUnit, classification_target
 from .train import Data, Run, train
+
+
+class _of_classifiers:  # noqa: N801
+    """A method that nets for regression do not have."""
+
+    def __init__(self, method: Callable):
+        self._method = method
+        functools.update_wrapper(self, method)  # type: ignore[arg-type]
+
+    def __get__(self, net: Any, kind: type) -> Callable:
+        if net is None:
+            return self._method
+        if net.regression:
+            raise AttributeError(f"{kind.__name__} has no {self._method.__name__} with regression=True")
+        return self._method.__get__(net, kind)
 
 
 class NeuralNet(KeywordParameters):
@@ -126,6 +138,7 @@ class NeuralNet(KeywordParameters):
         extra = given.pop("kwargs")
         given = {name: value for name, value in given.items() if name not in ("self", "__class__")}
         self.__dict__.update(given, **extra)
+        super().__init__()
 
     def fit(self, X, y, sample_weight=None, *, epochs=None, backend=None, device=None):
         """Train on `X` and `y`.
@@ -211,9 +224,9 @@ class NeuralNet(KeywordParameters):
         inputs.check_shapes(layers, X)
         if not self.regression:
             self.classes_ = self.target_.classes
-        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        seed = _draw_seed(self.random_state)
         self.random_ = np.random.default_rng(seed)
-        self.noise_seed_ = int(seed)
+        self.noise_seed_ = seed
         self.train_history_ = History()
         self._forget()
 
@@ -359,6 +372,9 @@ class NeuralNet(KeywordParameters):
             raise ValueError("class_weight is for classifiers; give sample_weight to fit instead")
         if sample_weight is None and self.class_weight is None:
             return None
+        from sklearn.utils import compute_sample_weight
+        from sklearn.utils.validation import _check_sample_weight
+
         weight = _check_sample_weight(sample_weight, next(iter(X.values())), dtype=np.float64, ensure_non_negative=True)
         if self.class_weight is not None:
             weight = weight * compute_sample_weight(self.class_weight, y)
@@ -368,15 +384,21 @@ class NeuralNet(KeywordParameters):
 
     def _running_program(self):
         """The program of the last fit; after unpickling, made anew where the configuration says."""
-        check_is_fitted(self, "layers_")
+        self._need_fitted()
         return self._program if self._program is not None else self._place(*self._where)
+
+    def _need_fitted(self) -> None:
+        if not hasattr(self, "layers_"):
+            from sklearn.utils.validation import check_is_fitted
+
+            check_is_fitted(self, "layers_")
 
     def _forward(self, X) -> np.ndarray:
         """The output layer's values for every row."""
         return self._outputs(X, lambda program, feeds: program.predict(feeds))
 
     def _outputs(self, X, run: Callable) -> np.ndarray:
-        check_is_fitted(self, "layers_")
+        self._need_fitted()
         arrays = inputs.check(self, X)
         self._running_program()
         feeds = inputs.feeds(self.layers_, arrays, self.plan_.floatX)
@@ -408,7 +430,7 @@ class NeuralNet(KeywordParameters):
         prediction = self._forward(X)
         return self.target_.decode(prediction)
 
-    @available_if(lambda self: not self.regression)
+    @_of_classifiers
     def predict_proba(self, X):
         """Probability of each class, in the order of `classes_`.
 
@@ -439,7 +461,7 @@ class NeuralNet(KeywordParameters):
         -------
         ndarray, floatX
         """
-        check_is_fitted(self, "layers_")
+        self._need_fitted()
         if layer not in self.layers_:
             raise ValueError(
                 f"no layer '{layer}'{did_you_mean(layer, self.layers_)}; layers: {', '.join(self.layers_)}"
@@ -496,25 +518,37 @@ class NeuralNet(KeywordParameters):
         return self.train_history_
 
     def __sklearn_tags__(self):
+        from sklearn.utils import ClassifierTags, RegressorTags
+
         tags = super().__sklearn_tags__()
         tags.estimator_type = "regressor" if self.regression else "classifier"
         tags.target_tags.required = True
         if self.regression:
             tags.target_tags.multi_output = True
-            tags.regressor_tags = tags.regressor_tags or RegressorTags()
+            tags.regressor_tags = RegressorTags()
         else:
-            tags.classifier_tags = tags.classifier_tags or ClassifierTags()
-            tags.classifier_tags.multi_label = True
+            tags.classifier_tags = ClassifierTags(multi_label=True)
         return tags
 
     def __getstate__(self):
-        state = dict(super().__getstate__())
+        state = dict(vars(self))
         program = state.pop("_program", None)
         state.pop("plan_", None)
         if "layers_" in state:
             state.update(_program=None, _placed=None)
             state["_state"] = program.get_state() if program is not None else state["_state"]
         return state
+
+
+def _draw_seed(random_state: Any) -> int:
+    """A number from what scikit-learn takes as `random_state`."""
+    if isinstance(random_state, int):
+        random_state = np.random.RandomState(random_state)
+    elif random_state is not None and not isinstance(random_state, np.random.RandomState):
+        from sklearn.utils import check_random_state
+
+        random_state = check_random_state(random_state)
+    return int((random_state or np.random).randint(2**31 - 1))
 
 
 def _as_list(given: Any) -> list:
@@ -546,7 +580,7 @@ def _signature(**defaults):
     return base.replace(parameters=kept)
 
 
-class NeuralNetClassifier(ClassifierMixin, NeuralNet):
+class NeuralNetClassifier(NeuralNet):
     """A `NeuralNet` for classes, with scikit-learn's habits: Adam, and nothing held out unless asked.
 
     Parameters are those of `NeuralNet` (without `regression`); `update` is Adam and `train_split` None by default.
@@ -568,7 +602,7 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):
     __init__.__signature__ = _signature(update=updates.adam, train_split=None)  # type: ignore[attr-defined]
 
 
-class NeuralNetRegressor(RegressorMixin, NeuralNet):
+class NeuralNetRegressor(NeuralNet):
     """A `NeuralNet` for numbers, one or several a sample: Adam, squared error, nothing held out unless asked.
 
     Parameters are those of `NeuralNet` (without `regression`); `update` is Adam and `train_split` None by default.

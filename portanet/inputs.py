@@ -5,14 +5,12 @@ Large memory maps are checked a few megabytes at a time, and stay maps.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.sparse import issparse
-from sklearn.utils import assert_all_finite
-from sklearn.utils.validation import check_array, check_consistent_length, validate_data
 
 from .engine.memory_maps import give_back_pages, is_large_map, pieces, slowest_axis
 from .exceptions import DataError
@@ -33,19 +31,34 @@ def check_both(net: Any, X: Any, y: Any, *, reset: bool) -> tuple[dict[str | Non
     """`X` as `check` gives it, and `y` as an array of as many rows."""
     if _is_dict(X):
         arrays = _check_dict(X, bool(net.check_input))
-    elif len(getattr(y, "shape", ())) > 2 or is_large_map(y):
+    elif len(getattr(y, "shape", ())) > 2 or is_large_map(y) or (_is_plain(y, True) and len(y) == len(X)):
         arrays = {None: _check_alone(net, X, reset=reset)}
     else:
+        from sklearn.utils.validation import validate_data
+
         options = {"multi_output": True, "y_numeric": bool(net.regression), **_array_options(net, X)}
         array, y = validate_data(net, X, y, reset=reset, **options)
         return {None: _check_map(array, bool(net.check_input), "X", type(net).__name__)}, y
     y = _check_target(net, y)
-    check_consistent_length(*arrays.values(), y)
+    _need_same_length(*arrays.values(), y)
     return arrays, y
 
 
+def _is_plain(array: Any, finite: bool) -> bool:
+    """Whether scikit-learn's checks would find nothing to say of an array of numbers, and change nothing.
+
+    They are asked about everything else; importing them takes longer than many a fit.
+    """
+    if type(array) not in (np.ndarray, np.memmap) or array.dtype.kind not in "biuf" or not array.size:
+        return False
+    with np.errstate(all="ignore"):
+        return not finite or array.dtype.kind != "f" or bool(np.isfinite(array.sum()))
+
+
 def _is_dict(X: Any) -> bool:
-    return isinstance(X, Mapping) and not issparse(X)  # some sparse matrices are mappings too
+    """Whether `X` holds arrays by name; some sparse matrices are mappings, too."""
+    sparse = sys.modules.get("scipy.sparse")
+    return isinstance(X, Mapping) and not (sparse and sparse.issparse(X))
 
 
 def _array_options(net: Any, X: Any) -> dict[str, Any]:
@@ -53,14 +66,22 @@ def _array_options(net: Any, X: Any) -> dict[str, Any]:
 
 
 def _check_alone(net: Any, X: Any, *, reset: bool) -> np.ndarray:
-    array = validate_data(net, X, reset=reset, **_array_options(net, X))
+    options = _array_options(net, X)
+    known = reset or getattr(net, "n_features_in_", None)
+    if (_is_plain(X, options["ensure_all_finite"]) and X.ndim > 1 and known in (True, X.shape[1])
+            and not hasattr(net, "feature_names_in_")):  # fmt: skip
+        net.n_features_in_, array = X.shape[1], np.asarray(X)
+    else:
+        from sklearn.utils.validation import validate_data
+
+        array = validate_data(net, X, reset=reset, **options)
     return _check_map(array, bool(net.check_input), "X", type(net).__name__)
 
 
 def _check_target(net: Any, y: Any) -> np.ndarray:
     finite = bool(net.check_input)
-    y = check_array(y, allow_nd=True, ensure_2d=False, dtype="numeric" if net.regression else None,
-                    ensure_all_finite=finite and not is_large_map(y), input_name="y")  # fmt: skip
+    y = _check_array(y, finite and not is_large_map(y), "y", ensure_2d=False,
+                     dtype="numeric" if net.regression else None)  # fmt: skip
     y = _check_map(y, finite, "y")
     if net.regression or not is_large_map(y):
         return y
@@ -69,15 +90,29 @@ def _check_target(net: Any, y: Any) -> np.ndarray:
     return labels
 
 
+def _check_array(array: Any, finite: bool, title: str, **options: Any) -> np.ndarray:
+    if _is_plain(array, finite) and (array.ndim > 1 or not options.get("ensure_2d", True)):
+        return np.asarray(array)
+    from sklearn.utils.validation import check_array
+
+    return check_array(array, allow_nd=True, ensure_all_finite=finite, input_name=title, **options)
+
+
+def _need_same_length(*arrays: np.ndarray) -> None:
+    if len({len(array) for array in arrays}) > 1:
+        from sklearn.utils.validation import check_consistent_length
+
+        check_consistent_length(*arrays)
+
+
 def _check_dict(X: Mapping, finite: bool) -> dict[str | None, np.ndarray]:
     if not X:
         raise DataError("X is an empty dict; give {input layer's name: array}")
     arrays = {}
     for name, array in X.items():
         title, whole = f"X[{name!r}]", finite and not is_large_map(array)
-        checked = check_array(array, allow_nd=True, ensure_all_finite=whole, input_name=title)
-        arrays[name] = _check_map(checked, finite, title)
-    check_consistent_length(*arrays.values())
+        arrays[name] = _check_map(_check_array(array, whole, title), finite, title)
+    _need_same_length(*arrays.values())
     return arrays
 
 
@@ -93,7 +128,10 @@ def _check_map(array: np.ndarray, finite: bool, title: str, who: str | None = No
         )
     if finite and array.dtype.kind == "f":
         for piece in pieces(array):
-            assert_all_finite(piece, estimator_name=who, input_name=title)
+            if not np.isfinite(piece).all():
+                from sklearn.utils import assert_all_finite
+
+                assert_all_finite(piece, estimator_name=who, input_name=title)
     return array
 
 

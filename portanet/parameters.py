@@ -7,11 +7,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Self
 
-from sklearn.base import BaseEstimator
-
 from . import objectives, updates
 from .declare import layer_parameters
 from .exceptions import did_you_mean
+from .sklearn_base import Estimator
 
 FIXED = ("layers", "prediction", "target", "weights", "loss_function", "deterministic")
 
@@ -24,7 +23,7 @@ def keyword_names(kind: type) -> tuple[str, ...]:
     return tuple(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
 
 
-class KeywordParameters(BaseEstimator):
+class KeywordParameters(Estimator):
     """An estimator whose parameters also are ``<layer>_<parameter>``, ``update_...`` and ``objective_...``."""
 
     layers: Any

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import column_or_1d
 
 from . import nonlinearities, objectives
 from .engine.graph import TensorType
@@ -93,7 +91,7 @@ class Classes(Target):
         self.num_outputs = len(self.classes)
 
     def encode(self, y, floatX):
-        y = column_or_1d(y)
+        y = _column(y)
         unseen = np.setdiff1d(y, self.classes)
         if len(unseen):
             shown = ", ".join(repr(label) for label in self.classes[:10].tolist())
@@ -150,6 +148,10 @@ class ManyLabels(Target):
 
 def classification_target(y: Any, classes: Any = None) -> Target:
     """The kind of classification `y` asks for."""
+    if _are_plain_labels(y):
+        return Classes(y, classes)
+    from sklearn.utils.multiclass import check_classification_targets, type_of_target
+
     check_classification_targets(y)
     kind = type_of_target(y, input_name="y")
     if kind == "multilabel-indicator":
@@ -159,4 +161,18 @@ def classification_target(y: Any, classes: Any = None) -> Target:
             "y has several columns of classes (multiclass-multioutput); fit one net a column with "
             "sklearn.multioutput.MultiOutputClassifier, or pass a 0/1 indicator matrix for multi-label targets"
         )
-    return Classes(column_or_1d(y, warn=True), classes)
+    return Classes(_column(y, warn=True), classes)
+
+
+def _are_plain_labels(y: Any) -> bool:
+    """Whether `y` plainly holds labels, so that scikit-learn need not be asked: few integers, again and again."""
+    plain = isinstance(y, np.ndarray) and y.ndim == 1 and y.dtype.kind in "biu"
+    return plain and 2 * len(np.unique(y)) <= len(y)
+
+
+def _column(y: Any, *, warn: bool = False) -> np.ndarray:
+    if isinstance(y, np.ndarray) and y.ndim == 1:
+        return y
+    from sklearn.utils.validation import column_or_1d
+
+    return column_or_1d(y, warn=warn)
