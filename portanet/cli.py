@@ -8,7 +8,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from portanet.env_command import add_env
 from portanet.exceptions import BackendUnavailable, PortanetError
+from portanet.tables import table
 
 __all__ = ["main"]
 
@@ -61,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(commands, common)
     devices = commands.add_parser("devices", parents=[common], help="list the engines and their devices")
     devices.set_defaults(run=_devices)
+    _add_doctor(commands, common)
+    add_env(commands, common)
     _add_parity(commands, common)
     return parser
 
@@ -93,6 +97,18 @@ def _add_config(commands: argparse._SubParsersAction, common: argparse.ArgumentP
     reader.add_argument("--output", metavar="FILE", help="write FILE instead of printing")
     reader.add_argument("--force", action="store_true", help="replace FILE where it exists")
     reader.set_defaults(run=_config_import)
+
+
+def _add_doctor(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
+    doctor = commands.add_parser(
+        "doctor", parents=[common], help="test every engine and say what to type where one is missing",
+        description="Where each engine is, and whether a small net trains on it as it does on NumPy. "
+        "Exit status: 0, or 1 where one is broken or one that is required is missing.",
+    )  # fmt: skip
+    doctor.add_argument("names", nargs="*", metavar="NAME", help="the engines (default: all)")
+    doctor.add_argument("--require", metavar="NAMES", default="", help="engines, with commas between, or all")
+    doctor.add_argument("--json", action="store_true", help="print it as JSON")
+    doctor.set_defaults(run=_doctor)
 
 
 def _add_parity(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
@@ -143,7 +159,7 @@ def _config(args: argparse.Namespace) -> int:
         rows = {name: {"value": found.value, "source": found.source} for name, found in settings.items()}
         print(json.dumps(rows, indent=2, default=str))
     else:
-        print(_table([("setting", "value", "source"), *((n, str(f.value), f.source) for n, f in settings.items())]))
+        print(table([("setting", "value", "source"), *((n, str(f.value), f.source) for n, f in settings.items())]))
     return 0
 
 
@@ -171,7 +187,7 @@ def _devices(args: argparse.Namespace) -> int:
             rows.append((name, "-", "-", str(error)))
         else:
             rows.extend(_device_rows(name, backend))
-    print(_table(rows))
+    print(table(rows))
     return 0
 
 
@@ -182,6 +198,34 @@ def _device_rows(name: str, backend) -> list[tuple[str, str, str, str]]:
     rows = [(name, backend.version, str(device), device.name) for device in found]
     rows += [(name, backend.version, row.kind, f"absent ({row.code}): {row.reason}; fix: {row.fix}") for row in absent]
     return rows
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from portanet.runtime.doctor import examine, exit_status, required
+
+    needed = required(args.require)
+    findings = []
+    for one in examine(args.names or None):
+        findings.append(one)
+        if not args.json:
+            print(f"{one.engine}: {'passed' if one.passed else one.told}", file=sys.stderr, flush=True)
+    if args.json:
+        import json
+        from dataclasses import asdict
+
+        print(json.dumps([asdict(one) for one in findings], indent=2))
+    else:
+        print(_findings_told(findings))
+    return exit_status(findings, needed)
+
+
+def _findings_told(findings) -> str:
+    rows = [("engine", "version", "python", "self-test", "where")]
+    for one in findings:
+        result = f"passed, {one.seconds:.1f} s" if one.passed else "FAILED" if one.broken else "-"
+        rows.append((one.engine, one.version or "-", one.python or "-", result, one.where))
+    fixes = [f"{one.engine}: {one.told}; run: {one.fix}" for one in findings if not one.passed]
+    return "\n".join([table(rows), *([""] if fixes else []), *fixes])
 
 
 def _parity(args: argparse.Namespace) -> int:
@@ -195,8 +239,3 @@ def _parity(args: argparse.Namespace) -> int:
     else:
         print(report)
     return report.exit_status
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

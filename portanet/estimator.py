@@ -27,6 +27,8 @@ from .runtime.place import limited_threads, place, unavailable
 from .targets import Classes, Continuous, Target, TwoClassesOneUnit, classification_target
 from .train import Data, Run, train
 
+WHERE = ("backend", "device", "options", "threads", "floatX", "isolate")
+
 
 class _of_classifiers:  # noqa: N801
     """A method that nets for regression do not have."""
@@ -92,8 +94,9 @@ class NeuralNet(KeywordParameters):
         Whether `fit` goes on from where the last one ended.
     verbose : int, optional
         0 is silent, 1 prints each epoch, 2 also the layers. By default as configured.
-    backend, device, floatX, threads : optional
-        Where and how to compute; by default as configured (see `portanet.runtime.config`).
+    backend, device, floatX, threads, isolate : optional
+        Where and how to compute, and whether in a process of its own; by default as configured (see
+        `portanet.runtime.config`).
     options : dict, optional
         Options of the engine.
     **kwargs
@@ -133,7 +136,7 @@ class NeuralNet(KeywordParameters):
                  on_batch_finished=None, on_epoch_finished=None, on_training_finished=None, callbacks=None,
                  total_norm_constraint=None, grad_clipping=None, norm_constraint=None, class_weight=None,
                  check_input=True, random_state=None, warm_start=False, verbose=None, backend=None,
-                 device=None, floatX=None, threads=None, options=None, **kwargs):  # fmt: skip
+                 device=None, floatX=None, threads=None, isolate=None, options=None, **kwargs):  # fmt: skip
         given = dict(locals())
         extra = given.pop("kwargs")
         given = {name: value for name, value in given.items() if name not in ("self", "__class__")}
@@ -264,8 +267,8 @@ class NeuralNet(KeywordParameters):
         """The program for what is wished, made anew only where that differs from the last."""
         wished = {
             "backend": backend or self.backend, "device": device or self.device, "options": self.options,
-            "threads": config.get("threads", self.threads), "floatX": self._float_type(), "weighted": weighted,
-            "reproducible": config.get("reproducible"),
+            "threads": config.get("threads", self.threads), "isolate": config.get("isolate", self.isolate),
+            "floatX": self._float_type(), "weighted": weighted, "reproducible": config.get("reproducible"),
             "update": self.update, "rule": sorted(self._hyper()), "objective": self.objective,
             "loss": self.objective_loss_function, "penalties": self._under("objective"),
             "limits": (self.grad_clipping, self.total_norm_constraint, self.norm_constraint),
@@ -277,7 +280,7 @@ class NeuralNet(KeywordParameters):
         started = time.perf_counter()
         weights = np.random.default_rng([self.noise_seed_, 0])
         plan = compile_plan(self.layers_, self._task(weighted), self._trace_update(), wished["floatX"], weights)
-        program = place(plan, *(wished[key] for key in ("backend", "device", "options", "threads", "floatX")))
+        program = place(plan, *(wished[key] for key in WHERE))
         program.record["compile_seconds"] = time.perf_counter() - started
         state = self._state if self._program is None else self._program.get_state()
         if state is not None:

@@ -6,7 +6,10 @@ The tree, with the builtin each error also is, so that ``except ValueError`` kee
     ├── ConfigError             (ValueError)    a setting, its value or its file
     ├── BackendError
     │   ├── BackendNotFound     (ValueError)    no engine has this name
-    │   └── BackendUnavailable  (ImportError)   a known engine that cannot be used here
+    │   ├── BackendUnavailable  (ImportError)   a known engine that cannot be used here
+    │   ├── EnvironmentFault    (RuntimeError)  an engine's environment cannot be made
+    │   ├── EngineError         (RuntimeError)  an error of the engine's own, in its worker process
+    │   └── WorkerDied          (RuntimeError)  the worker process of an engine is gone
     ├── DeviceError
     │   ├── DeviceNotFound      (ValueError)    not a device's name
     │   └── DeviceUnavailable   (RuntimeError)  a device that is not here, with reason and fix
@@ -30,9 +33,12 @@ __all__ = [
     "DeviceError",
     "DeviceNotFound",
     "DeviceUnavailable",
+    "EngineError",
+    "EnvironmentFault",
     "NotFiniteLossError",
     "PortanetError",
     "TrainingError",
+    "WorkerDied",
     "did_you_mean",
 ]
 
@@ -85,6 +91,34 @@ class BackendNotFound(BackendError, ValueError):  # noqa: N818
 
 class BackendUnavailable(BackendError, ImportError):  # noqa: N818
     """The engine is known, and cannot be used here; the message says why and what to do."""
+
+
+class EnvironmentFault(BackendError, RuntimeError):  # noqa: N818
+    """An environment for an engine cannot be made, changed or registered.
+
+    Parameters
+    ----------
+    message : str
+        The whole sentence a user reads.
+    reason : str
+        A short code for programs: ``"interpreter"``, ``"compiler"``, ``"libraries"``, ``"disk"``, ``"network"``,
+        ``"hash"``, ``"platform"``, ``"installer"``, ``"selftest"``, ``"missing"`` or ``"path"``.
+    fix : str
+        What to do about it.
+    """
+
+    def __init__(self, message: str, *, reason: str = "", fix: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.fix = fix
+
+
+class EngineError(BackendError, RuntimeError):
+    """The engine raised an error of a class that is only known where it runs, in a worker; the message names it."""
+
+
+class WorkerDied(BackendError, RuntimeError):  # noqa: N818
+    """The process an engine ran in is gone; the message says how it ended, what it last printed and what to do."""
 
 
 class DeviceError(PortanetError):

@@ -14,7 +14,7 @@ import numpy as np
 
 from .data.batches import BatchIterator
 from .engine.memory_maps import rows_of
-from .exceptions import DataError, NotFiniteLossError
+from .exceptions import DataError, NotFiniteLossError, WorkerDied
 from .history import History
 from .schedules import values_for
 
@@ -125,6 +125,8 @@ def train(run: Run) -> bool:
     ------
     NotFiniteLossError
         When a loss turns NaN or infinite; the program is as it was before that epoch.
+    WorkerDied
+        When the process the engine runs in is gone; the same.
     """
     interrupted = False
     run.program.bind("train", run.train.arrays)
@@ -148,8 +150,17 @@ def train(run: Run) -> bool:
 
 
 def _epoch(run: Run) -> dict[str, Any]:
-    started = time.perf_counter()
+    """One pass over the data; where the engine's process is lost on the way, the net stays as it was before."""
     before = run.program.get_state()
+    try:
+        return _pass(run, before)
+    except (WorkerDied, MemoryError):
+        run.program.set_state(before)
+        raise
+
+
+def _pass(run: Run, before: dict[str, Any]) -> dict[str, Any]:
+    started = time.perf_counter()
     losses: list[float] = []
     sizes: list[int] = []
     for name, batches, count in _chunks(run):

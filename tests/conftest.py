@@ -45,6 +45,19 @@ def backend(request, missing):
     return engine
 
 
+def pytest_sessionfinish(session):
+    """A test process beside others hands what it knows to the one that reports."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["engines"] = dict(session.config.stash[ran]), session.config.stash[absent]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    counts, reasons = node.workeroutput.get("engines", ({}, {})) if hasattr(node, "workeroutput") else ({}, {})
+    node.config.stash[ran].update(counts)
+    node.config.stash[absent].update(reasons)
+
+
 def pytest_terminal_summary(terminalreporter, config):
     if not (config.stash[ran] or config.stash[absent]):
         return

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from portanet.exceptions import BackendNotFound, ConfigError, DeviceNotFound
-from portanet.runtime.config import SETTINGS, Resolved, config_context, get, options, resolve, resolve_all
+from portanet.runtime.config import SETTINGS, Resolved, config_context, get, home, options, resolve, resolve_all
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +48,8 @@ def test_defaults():
         "verbosity": 0,
         "data_dir": None,
         "reproducible": False,
+        "isolate": False,
+        "worker_timeout": 120.0,
     }
     assert {found.source for found in resolve_all().values()} == {"default"}
 
@@ -88,6 +90,8 @@ def test_a_place_that_is_silent_lets_the_next_one_speak(place, monkeypatch):
         ("verbosity", " 1 ", 1),
         ("reproducible", "Yes", True),
         ("reproducible", "0", False),
+        ("isolate", "on", True),
+        ("worker_timeout", "2.5", 2.5),
         ("backend", "theano", "theano"),
         ("floatX", "float64", "float64"),
     ],
@@ -129,6 +133,9 @@ def test_a_data_folder_in_a_file_is_relative_to_the_file(place, monkeypatch):
         ("verbosity", -1, "verbosity -1 is not a level; allowed: 0"),
         ("reproducible", "maybe", "reproducible 'maybe' is neither yes nor no; allowed: true, false"),
         ("reproducible", 1, "reproducible 1 is neither"),
+        ("worker_timeout", 0, "worker_timeout 0 is not a time; allowed: seconds, more than 0"),
+        ("worker_timeout", "nan", "worker_timeout 'nan' is not a time"),
+        ("isolate", "perhaps", "isolate 'perhaps' is neither yes nor no; allowed: true, false"),
         ("data_dir", 7, "data_dir 7 is not a folder's path"),
         ("data_dir", "", "data_dir '' is not a folder's path"),
         ("backend", "numpi", r"unknown backend 'numpi' \(did you mean 'numpy'\?\); known: cntk"),
@@ -205,6 +212,43 @@ def test_the_user_file_lies_where_the_platform_keeps_such_files(place, monkeypat
         monkeypatch.setenv(variable, str(place / value))
     path = write_user(place, "threads = 5", folder)
     assert resolve("threads") == Resolved(5, f"user file {path}")
+
+
+@pytest.mark.parametrize(
+    ("platform", "variables", "folder"),
+    [
+        ("linux", {}, "home/.local/share"),
+        ("linux", {"XDG_DATA_HOME": "xdg"}, "xdg"),
+        ("freebsd", {}, "home/.local/share"),
+        ("darwin", {}, "home/Library/Application Support"),
+        ("win32", {"LOCALAPPDATA": "local"}, "local"),
+        ("win32", {}, "home/AppData/Local"),
+    ],
+)
+def test_environments_lie_where_the_platform_keeps_a_users_data(place, monkeypatch, platform, variables, folder):
+    monkeypatch.setattr(sys, "platform", platform)
+    for variable in ("XDG_DATA_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, str(place / value))
+    assert home() == place / folder / "portanet"
+
+
+def test_environments_may_lie_elsewhere(place, monkeypatch):
+    monkeypatch.setenv("PORTANET_HOME", "~/engines")
+    assert home() == place / "home" / "engines"
+    monkeypatch.setenv("PORTANET_HOME", "here")
+    assert home() == Path.cwd() / "here"
+
+
+def test_an_account_without_a_home_has_to_name_a_folder(monkeypatch):
+    def nobody():
+        raise RuntimeError
+
+    monkeypatch.setattr(Path, "home", nobody)
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    with pytest.raises(ConfigError, match="no home folder; name one for the engines with PORTANET_HOME=/path"):
+        home()
 
 
 def test_the_user_file_may_be_named(place, monkeypatch):

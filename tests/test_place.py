@@ -1,6 +1,7 @@
 """From plan to program: devices as asked for, what is refused, and what is put down."""
 
 import json
+import os
 import types
 
 import numpy as np
@@ -11,6 +12,7 @@ from portanet.engine.lowering import UnsupportedOperator
 from portanet.engine.program import Backend, DeviceFault
 from portanet.exceptions import DeclarationError, DeviceUnavailable
 from portanet.runtime import registry
+from portanet.runtime.worker_pool import close_workers
 
 X = np.random.default_rng(0).standard_normal((24, 4)).astype("float32")
 Y = np.arange(24) % 3
@@ -129,3 +131,29 @@ def test_a_device_that_fails_its_probe_is_unavailable(toy):
     toy(DeviceFault(row))
     with pytest.raises(DeviceUnavailable, match="'gpu' failed on backend 'toy': the result lies on 'cpu'; fix: r"):
         small(backend="toy", device="gpu").fit(X, Y)
+
+
+def test_isolate_is_asked_for_by_argument_or_configuration():
+    here = small(backend="numpy", device="cpu").fit(X, Y)
+    assert "worker" not in here.record_
+    for isolate, context in ((True, {}), (None, {"isolate": True})):
+        with config_context(**context):
+            net = small(backend="numpy", device="cpu", isolate=isolate, threads=1).fit(X, Y)
+        assert net.record_["isolated"] and net.record_["worker"]["pid"] != os.getpid()
+        assert net.record_["backend"] == "numpy" and net.record_["threads"] == 1
+        np.testing.assert_array_equal(net.predict_proba(X), here.predict_proba(X))
+    with config_context(isolate=True):
+        assert "worker" not in small(backend="numpy", device="cpu", isolate=False).fit(X, Y).record_
+    close_workers()
+
+
+def test_faults_of_an_isolated_engine_are_those_of_one_here():
+    with pytest.raises(ValueError, match=r"backend 'numpy' has no option 'thread' \(did you mean 'threads'\?\)"):
+        small(backend="numpy", isolate=True, options={"thread": 2}).fit(X, Y)
+    with pytest.raises(DeviceUnavailable, match="'gpu' .* 'numpy': .*; fix: ") as caught:
+        small(backend="numpy", isolate=True, device="gpu").fit(X, Y)
+    assert caught.value.reason
+    bad, good = np.full((24, 3), 12), np.zeros((24, 3), int)
+    with config_context(isolate=True, device="cpu"), pytest.raises(ValueError, match="layer 'words': Gather: index 12"):
+        words(12).fit(good, Y).predict(bad)
+    close_workers()

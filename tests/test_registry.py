@@ -5,9 +5,9 @@ import subprocess
 import sys
 import types
 
+import numpy as np
 import pytest
 
-import portanet
 from portanet.exceptions import (
     BackendNotFound,
     BackendUnavailable,
@@ -16,15 +16,28 @@ from portanet.exceptions import (
     PortanetError,
     did_you_mean,
 )
-from portanet.runtime import registry
+from portanet.runtime import config, environments, registry
+from portanet.runtime.client import RemoteBackend
+from portanet.runtime.worker_pool import close_workers, shared_threads
+from portanet.runtime.worker_process import Launch
 
 
 @pytest.fixture(autouse=True)
-def fresh_registry(monkeypatch):
-    monkeypatch.setattr(portanet, "__version__", "0.1.0", raising=False)
+def made(monkeypatch):
+    """Environments by engine that this test has; none unless it puts some in."""
+    found = {}
+    monkeypatch.setattr(environments, "find", found.get)
     registry.load.cache_clear()
-    yield
+    yield found
     registry.load.cache_clear()
+    close_workers()
+
+
+def environment(engine, python=sys.executable):
+    """One that runs under this interpreter, or another."""
+    return types.SimpleNamespace(
+        engine=engine, python=python, variables=lambda threads=None: {"OMP_NUM_THREADS": str(threads)}
+    )
 
 
 class Adapter:
@@ -71,10 +84,22 @@ def add_row(monkeypatch, module_source=None, requires=None):
         monkeypatch.setitem(sys.modules, "portanet.engine.backends.toy_backend", module_source)
 
 
-def test_known_names_hold_the_planned_ones_and_available_names_do_not():
-    assert "numpy" in registry.names()
-    assert not set(registry.PLANNED) & set(registry.names())
+def test_known_names_hold_engines_that_are_not_installed():
     assert registry.known() == ["cntk", "jax", "mxnet", "numpy", "tensorflow", "theano", "torch"]
+    assert "numpy" in registry.names() and "cntk" not in registry.names()
+
+
+def test_an_engine_with_an_environment_is_installed_unless_that_is_broken(made, monkeypatch):
+    made["cntk"] = environment("cntk")
+    assert "cntk" in registry.names()
+
+    def broken(name):
+        raise BackendUnavailable("its interpreter is gone")
+
+    monkeypatch.setattr(environments, "find", broken)
+    assert "cntk" not in registry.names()
+    with pytest.raises(BackendUnavailable, match="its interpreter is gone"):
+        registry.load("cntk")
 
 
 def test_unknown_name_is_refused_with_a_suggestion():
@@ -86,12 +111,94 @@ def test_unknown_name_is_refused_with_a_suggestion():
         registry.check(3)
 
 
-def test_planned_engine_says_what_is_available():
+@pytest.mark.parametrize("isolate", [False, True])
+@pytest.mark.parametrize(
+    ("name", "needs"),
+    [
+        ("cntk", r"Python 3\.6"),
+        ("theano", r"NumPy before 1\.24 \(Python 3\.6 to 3\.10\)"),
+        ("mxnet", r"NumPy before 1\.24 \(.*\)"),
+    ],
+)
+def test_an_engine_of_another_world_names_the_command_that_makes_its_environment(name, needs, isolate, monkeypatch):
+    monkeypatch.setattr(registry, "_is_installed", lambda row: False)
     with pytest.raises(
         BackendUnavailable,
-        match=r"^backend 'cntk' has no adapter in this version \(0\.1\.0\); available: .*numpy",
+        match=f"^backend '{name}' is not installed: it needs {needs} in an environment of its own; "
+        f"run: portanet env create {name}$",
     ):
-        registry.load("cntk")
+        registry.load(name, isolate)
+
+
+def test_an_engine_that_is_not_here_runs_in_its_environment(made, monkeypatch):
+    add_row(monkeypatch, requires="surely_not_installed")
+    made["toy"] = environment("toy")
+    engine = registry.load("toy")
+    assert isinstance(engine, RemoteBackend) and engine.name == "toy"
+    launch = engine._launch_for(3)
+    assert (launch.engine, launch.python) == ("toy", sys.executable)
+    assert launch.adapter == "portanet.engine.backends.toy_backend:backend"
+    assert dict(launch.variables)["OMP_NUM_THREADS"] == "3" and launch.path == ()
+    made["toy"] = environment("toy", "/another/python")  # as `portanet env use` does
+    assert engine._launch_for(3).python == "/another/python"
+
+
+def test_an_engine_that_is_here_runs_here_although_it_has_an_environment(made, monkeypatch):
+    add_row(monkeypatch, types.SimpleNamespace(backend=Adapter))
+    made["toy"] = environment("toy")
+    assert isinstance(registry.load("toy"), Adapter)
+    assert isinstance(registry.load("toy", True), RemoteBackend)
+
+
+def test_an_engine_that_is_broken_here_runs_in_its_environment(made, monkeypatch):
+    monkeypatch.setitem(registry.ROWS, "toy", registry.BackendRow("toy", "no_such", None, "pip install toy", ">=3.9"))
+    with pytest.raises(BackendUnavailable, match=r"cannot be imported: .*no_such"):
+        registry.load("toy")
+    made["toy"] = environment("toy")
+    assert isinstance(registry.load("toy"), RemoteBackend)
+
+
+def test_any_engine_can_be_isolated_under_this_interpreter(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    engine = registry.load("numpy", True)
+    assert engine.version == np.__version__ and engine.devices("cpu")[0][0]["kind"] == "cpu"
+    assert registry.load("numpy", True) is engine and registry.load("numpy") is not engine
+    launch = engine._launch_for(None)
+    assert launch.python == sys.executable and set(sys.path) - set(launch.path) <= {"", "."}
+    assert dict(launch.variables)["OPENBLAS_NUM_THREADS"] == "1"
+
+
+def test_threads_are_those_of_the_worker_and_nothing_to_an_engine_here():
+    assert registry.load("numpy", threads=2) is registry.load("numpy")
+    few = registry.load("numpy", True, 2)
+    assert few.threads == 2 and few is registry.load("numpy", True, 2)
+    assert dict(few._launch_for(2).variables)["OMP_NUM_THREADS"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("told", "asked", "threads"),
+    [("", None, None), ("3", None, 3), ("3", 1, 1), ("4,2", None, 4), ("many", None, None), ("0", None, None)],
+)
+def test_threads_that_are_not_asked_for_are_shared_as_the_environment_says(monkeypatch, told, asked, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    assert shared_threads(asked) == threads
+
+
+def test_two_versions_of_one_engine_run_side_by_side(made, monkeypatch, tmp_path):
+    source = "from portanet.engine.backends.numpy_backend import NumpyBackend\n"
+    launches = []
+    for version in ("1.0", "2.0"):
+        folder = tmp_path / version
+        folder.mkdir()
+        (folder / "toy_two.py").write_text(f"{source}class backend(NumpyBackend): name, version = 'toy', '{version}'\n")
+        launches.append(Launch.of("toy", "toy_two:backend", sys.executable, {}, path=(str(folder),)))
+    old, new = (RemoteBackend("toy", lambda threads, launch=launch: launch) for launch in launches)
+    assert (old.version, new.version, old.version) == ("1.0", "2.0", "1.0")
+
+
+def test_a_worker_may_take_as_long_as_is_configured():
+    with config.config_context(worker_timeout=7.5):
+        assert registry.load("numpy", True)._launch_for(None).seconds == 7.5
 
 
 def test_a_row_is_loaded_once(monkeypatch):
@@ -138,7 +245,9 @@ def test_an_engine_that_is_too_old_names_both_versions(install, monkeypatch, fou
     if enough:
         assert isinstance(registry.load("toy"), Adapter)
     else:
-        fault = rf"too old: toy_engine {re.escape(found)} is installed, 1\.2 or newer is needed; run: pip install toy"
+        fault = (
+            rf"too old: toy_engine {re.escape(found)} is installed, 1\.2 or newer is needed; run: pip install toy --up"
+        )
         with pytest.raises(BackendUnavailable, match=fault):
             registry.load("toy")
 
@@ -164,9 +273,12 @@ def test_a_third_party_engine_is_found_and_not_imported_before_it_is_used(instal
     assert registry.load("toy").version == "1.0"
 
 
-def test_a_third_party_may_bring_a_planned_engine(install):
-    install("mxnet", TOY)
-    assert registry.load("mxnet").name == "toy"
+def test_a_third_partys_engine_may_be_isolated(install):
+    install("toy", TOY)
+    engine = registry.load("toy", True)
+    assert isinstance(engine, RemoteBackend) and engine.version == "1.0"
+    assert engine.devices() == ([], [])
+    assert "toy_engine" not in sys.modules
 
 
 def test_a_third_party_cannot_replace_our_own_row(install, monkeypatch):

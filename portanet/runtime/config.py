@@ -13,9 +13,10 @@ A setting is looked up in this order; the first place that has it wins:
 
 An engine's own options live in the table ``[options.<backend>]`` of a file, in
 ``PORTANET_OPTIONS_<BACKEND>=key=value,key=value`` and in ``config_context(options={"<backend>": {...}})``;
-they are merged key by key along the same order. Files are read when a value is asked for, never at import,
-and read again when they change. Whatever is not understood is an error that names the place and lists what is
-allowed. A relative ``data_dir`` in a file is relative to that file.
+they are merged key by key along the same order. ``PORTANET_HOME`` moves the folder of the engines'
+environments (:func:`home`), ``PORTANET_PYTHON_<BACKEND>`` names the interpreter that one is made with. Files are read
+when a value is asked for, never at import, and read again when they change. Whatever is not understood is an error
+that names the place and lists what is allowed. A relative ``data_dir`` in a file is relative to that file.
 """
 
 import functools
@@ -40,6 +41,7 @@ __all__ = [
     "Setting",
     "config_context",
     "get",
+    "home",
     "options",
     "resolve",
     "resolve_all",
@@ -112,13 +114,26 @@ def _read_verbosity(raw: Any) -> int:
     return number
 
 
-def _read_flag(raw: Any) -> bool:
-    if isinstance(raw, bool):
-        return raw
-    flag = _TRUTH.get(raw.lower()) if isinstance(raw, str) else None
-    if flag is None:
-        raise ValueError(f"reproducible {raw!r} is neither yes nor no; allowed: true, false")
-    return flag
+def _read_seconds(raw: Any) -> float:
+    try:
+        seconds = float(raw)
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if isinstance(raw, bool) or not 0 < seconds < float("inf"):
+        raise ValueError(f"worker_timeout {raw!r} is not a time; allowed: seconds, more than 0")
+    return seconds
+
+
+def _flag(name: str) -> Callable[[Any], bool]:
+    def read(raw: Any) -> bool:
+        if isinstance(raw, bool):
+            return raw
+        flag = _TRUTH.get(raw.lower()) if isinstance(raw, str) else None
+        if flag is None:
+            raise ValueError(f"{name} {raw!r} is neither yes nor no; allowed: true, false")
+        return flag
+
+    return read
 
 
 def _read_folder(raw: Any) -> Path:
@@ -145,15 +160,38 @@ SETTINGS = {
         Setting(
             "reproducible",
             False,
-            _read_flag,
+            _flag("reproducible"),
             "PORTANET_REPRODUCIBLE",
             "the same random numbers on every engine, at some cost in speed",
+        ),
+        Setting(
+            "isolate",
+            False,
+            _flag("isolate"),
+            "PORTANET_ISOLATE",
+            "run every engine in a worker process, also one that can be imported here",
+        ),
+        Setting(
+            "worker_timeout",
+            120.0,
+            _read_seconds,
+            "PORTANET_WORKER_TIMEOUT",
+            "seconds that a worker process may take until its engine is imported",
         ),
     )
 }
 _OPTIONS_PREFIX = "PORTANET_OPTIONS_"
 _PYTHON_PREFIX = "PORTANET_PYTHON_"
 _OTHER_VARIABLES = ("PORTANET_CONFIG", "PORTANET_HOME")
+
+_USER_FOLDERS = {
+    "linux": {"config": ("XDG_CONFIG_HOME", ".config"), "data": ("XDG_DATA_HOME", ".local/share")},
+    "win32": {"config": ("APPDATA", "AppData/Roaming"), "data": ("LOCALAPPDATA", "AppData/Local")},
+    "darwin": {
+        "config": ("XDG_CONFIG_HOME", "Library/Application Support"),
+        "data": ("XDG_DATA_HOME", "Library/Application Support"),
+    },
+}
 
 _context: ContextVar[Layer] = ContextVar("portanet_config", default={})  # noqa: B039 - replaced, never changed
 _read_files: dict[tuple[str, Path], tuple[tuple[int, int], Layer]] = {}
@@ -288,6 +326,31 @@ def config_context(**settings: Any) -> Iterator[None]:
         yield
     finally:
         _context.reset(token)
+
+
+def home() -> Path:
+    """The folder that holds the engines' environments and caches; it need not exist yet.
+
+    ``PORTANET_HOME`` names it; by default it is ``portanet`` in the platform's folder for a user's data
+    (``~/.local/share/portanet`` on Linux).
+
+    Returns
+    -------
+    Path
+        Absolute.
+
+    Raises
+    ------
+    ConfigError
+        When the variable is not set and the account has no home folder.
+    """
+    named = os.environ.get("PORTANET_HOME", "").strip()
+    if named:
+        return Path(named).expanduser().absolute()
+    folder = _user_folder("data")
+    if folder is None:
+        raise ConfigError("this account has no home folder; name one for the engines with PORTANET_HOME=/path")
+    return (folder / "portanet").absolute()
 
 
 def _setting(name: str, where: str) -> Setting:
@@ -430,18 +493,17 @@ def _user_file() -> Path | None:
     return path if path.is_file() else None
 
 
-def _user_folder() -> Path | None:
-    windows = sys.platform == "win32"
-    named = os.environ.get("APPDATA" if windows else "XDG_CONFIG_HOME")
+def _user_folder(kind: str = "config") -> Path | None:
+    """The platform's folder for a user's ``"config"`` or ``"data"``."""
+    platform = sys.platform if sys.platform in _USER_FOLDERS else "linux"
+    variable, usual = _USER_FOLDERS[platform][kind]
+    named = os.environ.get(variable) if variable else None
     if named:
         return Path(named)
     try:
-        home = Path.home()
+        return Path.home() / usual
     except RuntimeError:  # an account without a home folder has no user file
         return None
-    if windows:
-        return home / "AppData" / "Roaming"
-    return home / "Library" / "Application Support" if sys.platform == "darwin" else home / ".config"
 
 
 def _file_layer(path: Path, label: str) -> Layer:

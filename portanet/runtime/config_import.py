@@ -36,7 +36,7 @@ _WHY_NOT = {
     "[global] openmp_elemwise_minsize": "each engine decides when threads pay; threads caps their number",
     "[global] optimizer": "the compiler's rewrites are always on",
     "[global] mode": "a net is always compiled the same way",
-    "[global] base_compiledir": "portanet keeps no compiled modules of its own",
+    "[global] base_compiledir": "what Theano compiles lies in cache/theano under PORTANET_HOME",
     "[nvcc] fastmath": "float32 means float32; less exact arithmetic is opted into by name, engine by engine",
     "[blas] ldflags": "each engine brings its own linear algebra; nothing is linked at run time",
     "[cuda] root": "each engine finds the CUDA libraries it was installed with",
@@ -242,10 +242,8 @@ def _keras_backend(value: str, imported: Imported) -> None:
     if value in registry.names():
         imported._set("backend", value)
     else:
-        available = ", ".join(registry.names())
-        imported._note(
-            f"backend = {value} cannot be used here yet; the backend stays what it is; available: {available}"
-        )
+        install = registry.ROWS[value].install if value in registry.ROWS else "see the package that brings it"
+        imported._note(f"backend = {value} is not installed; the backend stays what it is; to install it: {install}")
 
 
 def _no_counterpart(key: str, value: Any, imported: Imported) -> None:

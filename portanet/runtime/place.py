@@ -15,7 +15,7 @@ from .devices import choose_device, parse_device, read_probe
 
 
 def place(plan: Any, backend: str | None = None, device: str | None = None, options: Mapping[str, Any] | None = None,
-          threads: int | None = None, floatX: str | None = None) -> Any:  # fmt: skip
+          threads: int | None = None, floatX: str | None = None, isolate: bool | None = None) -> Any:  # fmt: skip
     """Compile `plan` where the arguments, or else the configuration, say.
 
     Parameters
@@ -27,6 +27,8 @@ def place(plan: Any, backend: str | None = None, device: str | None = None, opti
         The engine's own.
     floatX : str, optional
         What the plan was compiled for; by default its own.
+    isolate : bool, optional
+        Whether the engine runs in a worker process even where it can run in this one.
 
     Returns
     -------
@@ -40,7 +42,8 @@ def place(plan: Any, backend: str | None = None, device: str | None = None, opti
         When the engine lacks an operator or a float type that the net needs; names the engines that have it.
     """
     name = config.get("backend", backend)
-    engine = registry.load(name)
+    threads = config.get("threads", threads)
+    engine = registry.load(name, config.get("isolate", isolate), threads)
     floatX = floatX or plan.floatX
     registry.need_float_type(name, floatX)
     wished = str(config.get("device", device))
@@ -49,7 +52,7 @@ def place(plan: Any, backend: str | None = None, device: str | None = None, opti
     choice = choose_device(spec, found, absent, name)
     given = config.options(name, options)
     given.setdefault("reproducible", config.get("reproducible"))
-    given["threads"] = config.get("threads", threads)
+    given["threads"] = threads
     try:
         program = engine.compile(plan, asdict(choice.device), given)
     except DeviceFault as fault:

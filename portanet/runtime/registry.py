@@ -8,13 +8,18 @@ package declares::
 
 In both cases a function ``backend()`` returns the adapter: an object with ``name``, ``version``,
 ``devices()`` and ``compile(plan, device, options)``. A row of the table wins over an entry point of the same
-name, an entry point over a name that is only planned. Nothing is imported before it is asked for.
+name. Nothing is imported before it is asked for.
+
+An engine that can be imported here is used here; any other runs in a worker process, under the interpreter of the
+environment that `portanet.runtime.environments` has for it.
 """
 
 import functools
 import importlib
 import importlib.util
+import os
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,10 +29,13 @@ from portanet.exceptions import BackendNotFound, BackendUnavailable, Declaration
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["GROUP", "PLANNED", "ROWS", "BackendRow", "check", "known", "load", "names", "need_float_type"]
+    from .client import RemoteBackend
+    from .worker_process import Launch
+
+__all__ = ["GROUP", "ROWS", "BackendRow", "check", "known", "load", "names", "need_float_type"]
 
 GROUP = "portanet.backends"
-PLANNED = ("cntk", "mxnet", "theano")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _CONTRACT = ("name", "version", "devices", "compile")
 
 
@@ -44,7 +52,7 @@ class BackendRow:
     requires : str or None
         The package the adapter imports, where it needs one beside NumPy.
     install : str
-        The command that brings that package.
+        The command that brings that package, or the environment it lives in.
     python : str
         The Python versions the package runs on.
     minimum : str
@@ -55,6 +63,8 @@ class BackendRow:
         What `floatX` may be.
     lacks : frozenset of str
         Operators that the engine cannot compute.
+    own : str or None
+        What it needs that few environments of today have, so that it lives in one of its own.
     """
 
     name: str
@@ -66,6 +76,27 @@ class BackendRow:
     distributions: tuple[str, ...] = ()
     float_types: tuple[str, ...] = ("float32", "float64", "float16", "bfloat16")
     lacks: frozenset[str] = frozenset()
+    own: str | None = None
+
+    @property
+    def adapter(self) -> str:
+        """Where the adapter is, as ``module:function``."""
+        return f"portanet.engine.backends.{self.module}:backend"
+
+    @property
+    def missing(self) -> str:
+        """What a user is told where it is not installed."""
+        needs = f"the package {self.requires!r} (Python {self.python})"
+        if self.own:
+            needs = f"{self.own} in an environment of its own"
+        return f"backend {self.name!r} is not installed: it needs {needs}; run: {self.install}"
+
+    @property
+    def renew(self) -> str:
+        """How to install it anew, or a newer one, in this environment."""
+        if not self.own:
+            return f"{self.install} --upgrade --force-reinstall"
+        return f"pip uninstall {(self.distributions or (self.requires,))[0]}; {self.install}"
 
 
 ROWS = {
@@ -78,30 +109,42 @@ ROWS = {
             "tensorflow", "tensorflow_backend", "tensorflow", "pip install tensorflow", ">=3.10", "2.18",
             ("tensorflow", "tensorflow-cpu"),
         ),
+        BackendRow(
+            "mxnet", "mxnet_backend", "mxnet", "portanet env create mxnet", ">=3.6", "1.9",
+            float_types=("float32", "float64"), own="NumPy before 1.24 (Python 3.6 to 3.11)",
+        ),
+        BackendRow(
+            "theano", "theano_backend", "theano", "portanet env create theano", ">=3.6,<3.12", "1.1",
+            ("theano-pymc",), ("float32", "float64"), own="NumPy before 1.24 (Python 3.6 to 3.10)",
+        ),
+        BackendRow(
+            "cntk", "cntk_backend", "cntk", "portanet env create cntk", "==3.6.*", "2.7",
+            ("cntk", "cntk-gpu"), ("float32", "float64"), own="Python 3.6",
+        ),
     )
 }  # fmt: skip
 
 
 def known() -> list[str]:
-    """Every name that means an engine, sorted: with an adapter, registered by a package, or planned.
+    """Every name that means an engine, sorted: those with an adapter here, and those registered by a package.
 
     Examples
     --------
     >>> {"jax", "numpy", "tensorflow", "torch"} <= set(known())
     True
     """
-    return sorted({*ROWS, *PLANNED, *_entry_points()})
+    return sorted({*ROWS, *_entry_points()})
 
 
 def names() -> list[str]:
-    """The names :func:`load` has an adapter for here, sorted.
+    """The names of engines that are installed, here or in an environment of their own, sorted.
 
     Examples
     --------
     >>> "numpy" in names()
     True
     """
-    installed = (name for name, row in ROWS.items() if _is_installed(row))
+    installed = (name for name, row in ROWS.items() if _is_installed(row) or _has_environment(name))
     return sorted({*installed, *_entry_points()})
 
 
@@ -120,7 +163,7 @@ def check(name: str) -> str:
         ...
     portanet.exceptions.BackendNotFound: unknown backend 'nunpy' (did you mean 'numpy'?); known: ...
     """
-    if isinstance(name, str) and (name in ROWS or name in PLANNED):
+    if isinstance(name, str) and name in ROWS:
         return name
     everything = known()
     if name not in everything:
@@ -131,13 +174,17 @@ def check(name: str) -> str:
 
 
 @functools.cache
-def load(name: str) -> Any:
-    """Import an engine's adapter and return its backend object; later calls return the same one.
+def load(name: str, isolate: bool = False, threads: int | None = None) -> Any:
+    """An engine's backend object; later calls return the same one.
 
     Parameters
     ----------
     name : str
         One of :func:`names`.
+    isolate : bool
+        Run it in a worker process even where it can be imported here: in its environment, else under this interpreter.
+    threads : int, optional
+        How many threads a worker is started with; means nothing to an engine in this process.
 
     Returns
     -------
@@ -149,25 +196,73 @@ def load(name: str) -> Any:
     BackendNotFound
         When no engine has this name.
     BackendUnavailable
-        When the engine is planned, is not installed, is too old, or fails to import.
+        When the engine is not installed, is too old, or fails to import.
 
     Examples
     --------
-    >>> load("cntk")
-    Traceback (most recent call last):
-        ...
-    portanet.exceptions.BackendUnavailable: backend 'cntk' has no adapter in this version (...)...
+    >>> load("numpy").name
+    'numpy'
     """
-    if name in ROWS:
-        return _load_row(ROWS[name])
-    registered = _entry_points().get(check(name))
-    if registered:
-        return _load_entry_point(registered)
-    from portanet import __version__
+    if threads is not None:
+        engine = load(name, True) if isolate else load(name)
+        return engine.with_threads(threads) if hasattr(engine, "with_threads") else engine
+    if name not in ROWS:
+        points = _entry_points()[check(name)]
+        return _isolated(name, _only(points).value) if isolate else _load_entry_point(points)
+    return _isolated(name, ROWS[name].adapter) if isolate else _load_here_or_there(ROWS[name])
 
-    raise BackendUnavailable(
-        f"backend {name!r} has no adapter in this version ({__version__}); available: {', '.join(names())}"
-    )
+
+def _load_here_or_there(row: BackendRow) -> Any:
+    """The engine in this process; where that can't be, in a worker."""
+    if _is_installed(row):
+        try:
+            return _load_row(row)
+        except BackendUnavailable:
+            if _environment(row.name) is None:
+                raise
+    elif _environment(row.name) is None:
+        raise BackendUnavailable(row.missing)
+    return _isolated(row.name, row.adapter)
+
+
+def _isolated(name: str, adapter: str) -> "RemoteBackend":
+    """The engine in a worker."""
+    from .client import RemoteBackend
+
+    row = ROWS.get(name)
+    if row is not None and not _is_installed(row) and _environment(name) is None:
+        raise BackendUnavailable(row.missing)
+    return RemoteBackend(name, lambda threads: _launch(name, adapter, threads))
+
+
+def _launch(name: str, adapter: str, threads: int | None) -> "Launch":
+    """How a worker of the engine is started: in its environment as it is now, else under this interpreter."""
+    from . import config
+    from .worker_pool import shared_threads
+    from .worker_process import Launch
+
+    threads = shared_threads(threads)
+    seconds = config.get("worker_timeout")
+    own = _environment(name)
+    if own is not None:
+        return Launch.of(name, adapter, own.python, own.variables(threads), seconds=seconds)
+    counts = dict.fromkeys(THREAD_VARIABLES, str(threads)) if threads is not None else {}
+    path = tuple(os.path.abspath(folder) for folder in sys.path)
+    return Launch.of(name, adapter, sys.executable, {**os.environ, **counts}, path=path, seconds=seconds)
+
+
+def _environment(name: str) -> Any:
+    """The environment that was made or registered for an engine, or None."""
+    from . import environments
+
+    return environments.find(name)
+
+
+def _has_environment(name: str) -> bool:
+    try:
+        return _environment(name) is not None
+    except BackendUnavailable:  # there, but broken
+        return False
 
 
 def _is_installed(row: BackendRow) -> bool:
@@ -175,18 +270,13 @@ def _is_installed(row: BackendRow) -> bool:
 
 
 def _load_row(row: BackendRow) -> Any:
-    if not _is_installed(row):
-        raise BackendUnavailable(
-            f"backend {row.name!r} is not installed: it needs the package {row.requires!r} "
-            f"(Python {row.python}); run: {row.install}"
-        )
     _need_version(row)
     try:
         factory = importlib.import_module(f"portanet.engine.backends.{row.module}").backend
     except Exception as error:  # a broken installation may fail in any way
         raise BackendUnavailable(
             f"backend {row.name!r} is installed but cannot be imported: {type(error).__name__}: {error}; "
-            f"reinstall it: {row.install} --force-reinstall"
+            f"reinstall it: {row.renew}"
         ) from error
     return _made(factory, f"backend {row.name!r}")
 
@@ -202,7 +292,7 @@ def _need_version(row: BackendRow) -> None:
         if _numbers(found) < _numbers(row.minimum):
             raise BackendUnavailable(
                 f"backend {row.name!r} is too old: {distribution} {found} is installed, {row.minimum} or newer is "
-                f"needed; run: {row.install} --upgrade"
+                f"needed; run: {row.renew}"
             )
         return
 
@@ -250,14 +340,23 @@ def _entry_points() -> dict[str, list["EntryPoint"]]:
     return registered
 
 
-def _load_entry_point(points: list["EntryPoint"]) -> Any:
-    name = points[0].name
-    owners = " and ".join(f"'{point.dist.name if point.dist else 'unknown'}'" for point in points)
+def _only(points: list["EntryPoint"]) -> "EntryPoint":
     if len(points) > 1:
-        raise BackendUnavailable(f"backend {name!r} is registered by {owners}; uninstall all but one of these packages")
-    where = f"backend {name!r} (from the package {owners})"
+        raise BackendUnavailable(
+            f"backend {points[0].name!r} is registered by {_owners(points)}; uninstall all but one of these packages"
+        )
+    return points[0]
+
+
+def _owners(points: list["EntryPoint"]) -> str:
+    return " and ".join(f"'{point.dist.name if point.dist else 'unknown'}'" for point in points)
+
+
+def _load_entry_point(points: list["EntryPoint"]) -> Any:
+    point = _only(points)
+    where = f"backend {point.name!r} (from the package {_owners(points)})"
     try:
-        factory = points[0].load()
+        factory = point.load()
     except Exception as error:
         raise BackendUnavailable(
             f"{where} cannot be imported: {type(error).__name__}: {error}; reinstall that package"

@@ -12,7 +12,6 @@ import engine_alone
 import numpy as np
 import pytest
 from tolerances import GRADIENT, assert_near
-from uv import find_uv_bin
 
 import portanet
 from portanet.engine.backends.numpy_backend import backend
@@ -23,36 +22,6 @@ from portanet.engine.tracing import Tracer, call, tracing
 ENGINE = Path(portanet.__file__).parent / "engine"
 FRAMEWORKS = ("cntk", "jax", "mxnet", "tensorflow", "theano", "torch")
 NEWER = {"contextvars", "dataclasses", "graphlib", "tomllib", "zoneinfo"}
-
-
-def interpreter():
-    """A Python 3.6 of this machine, or None."""
-    wished = [os.environ.get("PORTANET_PYTHON_CNTK"), shutil.which("python3.6")]
-    roots = [Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions", Path("/opt")]
-    wished += sorted(str(path) for root in roots for path in root.glob("*3.6*/bin/python"))
-    for path in filter(None, wished):
-        tried = subprocess.run([path, "-c", "import sys; print(sys.version_info[:2] == (3, 6))"],
-                               capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
-        if tried.stdout.strip() == "True":
-            return path
-    return None
-
-
-@pytest.fixture(scope="module")
-def python36(tmp_path_factory, missing):
-    """An environment of Python 3.6 with NumPy 1.19.5."""
-    found = interpreter()
-    if found is None:
-        missing("Python 3.6", "no interpreter on PATH or in ~/.pyenv; name one in PORTANET_PYTHON_CNTK")
-    place = tmp_path_factory.mktemp("python36")
-    python = place / "bin" / "python"
-    for command in (["venv", "--quiet", "--clear", "--python", found, str(place)],
-                    ["pip", "install", "--quiet", "--python", str(python), "numpy==1.19.5"]):  # fmt: skip
-        made = subprocess.run([find_uv_bin(), *command], env=dict(os.environ, UV_PYTHON_DOWNLOADS="never"),
-                              capture_output=True, text=True, timeout=300, check=False)  # fmt: skip
-        if made.returncode:
-            missing("Python 3.6", f"uv {command[0]} failed: {made.stderr.strip()[-300:]}")
-    return str(python)
 
 
 @pytest.fixture

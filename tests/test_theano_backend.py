@@ -1,0 +1,185 @@
+"""Theano: Python first, C for what goes on, the same numbers from both, and a process left as it was found."""
+
+import importlib.util
+import os
+
+import numpy as np
+import pytest
+from small_nets import BATCH, CPU, convolution, data, dense, dropping, fresh, in_a_fresh_process, opened, plan_of, train
+
+from portanet.engine.lowering import UnsupportedOperator
+from portanet.engine.program import DeviceFault
+
+pytestmark = pytest.mark.usefixtures("theano")
+
+
+@pytest.fixture(scope="module")
+def theano(missing):
+    if importlib.util.find_spec("theano") is None:
+        missing("theano in process", "theano-pymc is not installed here")
+    from portanet.engine.backends.theano_start import theano
+
+    return theano
+
+
+@pytest.fixture
+def adapter(theano):
+    from portanet.engine.backends import theano_backend
+
+    return theano_backend
+
+
+@pytest.fixture
+def engine(adapter):
+    return adapter.backend()
+
+
+def test_the_record(engine, theano):
+    with opened(engine, plan_of(convolution())) as program:
+        record = program.record
+    assert record["engine"] == "theano" and record["version"] == theano.__version__ and record["device"] == CPU
+    assert record["options"] == {"compile": "auto"} and record["compile_seconds"] > 0
+    assert record["kernels"]["SoftmaxCrossEntropyLoss"] == "fused"
+
+
+@pytest.mark.parametrize("build", [convolution, dropping])
+def test_c_computes_what_python_does(engine, build):
+    plan, found = plan_of(build()), []
+    for when in ("never", "always"):
+        with opened(engine, plan, compile=when) as program:
+            before = program.compilations
+            losses = train(program, 6, tail=True)
+            shown = program.evaluate("data", [np.arange(BATCH), np.arange(7)])
+            state = program.get_state()["parameters"]
+            found.append((losses, shown, *state.values(), program.predict({"input": data(build is convolution)[0]})))
+            assert program.compilations == before + (3 if when == "always" else 0)
+    for python, c in zip(*found, strict=True):
+        np.testing.assert_allclose(c, python, rtol=2e-5, atol=1e-6)
+
+
+def test_a_short_run_compiles_nothing(engine):
+    with opened(engine, fresh()) as program:
+        train(program)
+        program.predict({"input": data()[0]})
+        assert program.compilations == 0
+
+
+def test_what_goes_on_is_compiled_once(engine, adapter, monkeypatch):
+    """After two batches, wherever the calls are cut: the numbers are the same to the last bit."""
+    plan, runs = plan_of(dropping()), []
+    monkeypatch.setattr(adapter, "PATIENCE", 2 * adapter.Compiled(plan).work("train", BATCH))
+    for cuts in ([6], [1, 4, 1], [3, 3]):
+        with opened(engine, plan) as program:
+            rows = [np.arange(BATCH) + place for place in range(6)]
+            losses = []
+            for count in cuts:
+                hyper = {name: np.full(count, first) for name, first in plan.update.hyper.items()}
+                losses += program.train("data", [rows.pop(0) for _ in range(count)], hyper, 0).tolist()
+            assert program.compilations == 1
+            runs.append(losses)
+    assert runs[0] == runs[1] == runs[2]
+
+
+def test_gpus_are_refused_with_the_reason(engine):
+    _, (row,) = engine.devices()
+    assert row["kind"] == "gpu" and "libgpuarray" in row["reason"]
+    with pytest.raises(DeviceFault, match="pygpu and libgpuarray, which are not on PyPI"):
+        engine.compile(plan_of(dense()), {"kind": "gpu", "index": 0, "name": "GPU"}, {})
+
+
+def test_without_a_compiler_it_is_said_how_to_get_one(engine, theano):
+    plan = plan_of(dense())
+    with theano.config.change_flags(cxx=""):
+        with pytest.raises(DeviceFault, match=r"no C\+\+ compiler.*; fix: install g\+\+"):
+            engine.compile(plan, CPU, {})
+        with opened(engine, plan, compile="never") as program:
+            assert np.isfinite(train(program)).all()
+
+
+def test_an_unknown_time_to_compile_is_refused(engine):
+    with pytest.raises(ValueError, match="'theano': option compile is 'often'; allowed: auto, always, never"):
+        engine.compile(plan_of(dense()), CPU, {"compile": "often"})
+
+
+def settings_of(theano):
+    names = "floatX cast_policy compute_test_value linker optimizer mode blas__ldflags allow_gc"
+    return {name: getattr(theano.config, name) for name in names.split()}
+
+
+def test_a_run_leaves_the_process_as_it_was(engine, theano):
+    before, names, environment = settings_of(theano), set(vars(np)), dict(os.environ)
+    with opened(engine, fresh()) as program:
+        train(program)
+    assert (settings_of(theano), set(vars(np)), dict(os.environ)) == (before, names, environment)
+
+
+def test_what_the_user_set_neither_harms_nor_is_harmed(engine, theano):
+    with opened(engine, plan_of(dropping()), compile="never") as program:
+        expected = train(program)
+    mine = dict(floatX="float64", cast_policy="numpy+floatX", compute_test_value="raise")
+    with theano.config.change_flags(**mine):
+        before = settings_of(theano)
+        with opened(type(engine)(), plan_of(dropping()), compile="never") as program:
+            np.testing.assert_array_equal(train(program), expected)
+        assert settings_of(theano) == before
+
+
+GEOMETRIES = [
+    ((2,), (1,), (2,), (7,), (5,)), ((3, 2), (2, 1), (1, 2), (8, 6), (3, 4)),
+    ((2, 1, 2), (1, 2, 2), (1, 1, 1), (3, 4, 5), (2, 2, 2)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_windows_in_c_are_those_in_python(theano, geometry):
+    """Values repeat, so that the first of those that tie is told from the rest."""
+    from portanet.engine.backends.theano_windows import Largest, Patches, Returned, Spread
+
+    rng = np.random.default_rng(0)
+    x = theano.shared(rng.integers(0, 3, (2, 3, *geometry[3])).astype("float32"))
+    y, where = Largest(*geometry)(x)
+    patches = Patches(*geometry)(x)
+    wanted = [y, where, patches, Spread(*geometry)(patches), Returned(*geometry)(y, where)]
+    found = []
+    for in_c in (False, True):
+        linker = theano.link.vm.VMLinker(use_cloop=in_c, c_thunks=in_c)
+        found.append(theano.function([], wanted, mode=theano.compile.mode.Mode(linker, None))())
+    for python, c in zip(*found, strict=True):
+        assert python.dtype == c.dtype
+        np.testing.assert_array_equal(c, python)
+
+
+def test_what_theano_lacks_is_said(theano):
+    from portanet.engine.backends.theano_kernels import constant
+
+    class Brain:
+        dtype = "bfloat16"
+
+        def __array__(self, dtype=None, copy=None):
+            raise AssertionError("not asked for")
+
+    with pytest.raises(UnsupportedOperator, match="theano has no bfloat16"):
+        constant(Brain())
+
+
+IMPORTED = """
+import os
+from portanet.engine.backends.theano_start import theano
+print(theano.config.blas__ldflags, os.environ.get("THEANORC"))
+"""
+
+
+def test_a_blas_is_found(theano, monkeypatch):
+    monkeypatch.delenv("THEANO_FLAGS", raising=False)
+    monkeypatch.delenv("THEANORC", raising=False)
+    assert "openblas" in in_a_fresh_process(IMPORTED) and "None" in in_a_fresh_process(IMPORTED)
+
+
+def test_the_user_s_blas_wins(theano, monkeypatch, tmp_path):
+    own = tmp_path / "rc"
+    own.write_text("[blas]\nldflags = -lmine\n")
+    monkeypatch.delenv("THEANO_FLAGS", raising=False)
+    monkeypatch.setenv("THEANORC", str(own))
+    assert in_a_fresh_process(IMPORTED).split() == ["-lmine", str(own)]
+    monkeypatch.setenv("THEANO_FLAGS", "blas__ldflags=-lother")
+    assert in_a_fresh_process(IMPORTED).split()[0] == "-lother"
