@@ -60,7 +60,11 @@ def test_formulas(name):
     np.testing.assert_allclose(got, FORMULAS[name](X), rtol=1e-7, atol=1e-12)
 
 
-@pytest.mark.parametrize(("nonlinearity", "formula"), OBJECTS, ids=[repr(pair[0]) for pair in OBJECTS])
+def named(nonlinearity):
+    return getattr(nonlinearity, "__name__", repr(nonlinearity))
+
+
+@pytest.mark.parametrize(("nonlinearity", "formula"), OBJECTS, ids=[named(pair[0]) for pair in OBJECTS])
 def test_formulas_with_settings(nonlinearity, formula):
     got = compute(NonlinearityLayer((None, 5), nonlinearity), X)["y"]
     np.testing.assert_allclose(got, formula(X), rtol=1e-7, atol=1e-12)
@@ -77,7 +81,7 @@ def test_every_public_name_has_a_formula_here():
 
 
 @pytest.mark.parametrize(
-    "nonlinearity", [*(getattr(nl, name) for name in FORMULAS), *(n for n, _ in OBJECTS)], ids=repr
+    "nonlinearity", [*(getattr(nl, name) for name in FORMULAS), *(n for n, _ in OBJECTS)], ids=named
 )
 def test_pickle(nonlinearity):
     copied = pickle.loads(pickle.dumps(nonlinearity))
