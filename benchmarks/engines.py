@@ -1,13 +1,15 @@
 """portanet on each engine against the same program written by hand for it, against Keras 3 and skorch.
 
-    python benchmarks/engines.py [--programs p1 p5 p6 p2] [--engines torch jax tensorflow] [--repeats 5] [--threads 2]
-                                 [--published]
+    python benchmarks/engines.py [--programs p1 p5 p6 p2] [--engines torch jax tensorflow mxnet theano cntk]
+                                 [--repeats 5] [--threads 2] [--published]
 
 Every contestant runs in a process of its own, and they take turns. All do the same work: same sizes, batch 128,
 float32, same rule, shuffled rows, losses fetched after each epoch, nothing held out. The steady epoch is the median of
 all but the first two. Printed are medians over the repeats: samples a second, the ratio of the contestant's seconds to
 portanet's in the same repeat (above 1: portanet is faster), the peak of resident memory in MiB, and seconds of the
-whole process, imports and compiling included; the last two also as portanet's share of the contestant's.
+whole process, imports and compiling included; the last two also as portanet's share of the contestant's. MXNet, Theano
+and CNTK run in their environments: portanet from this Python through a worker, whose memory counts too, the twin there
+by itself.
 
 By default there are just rows and epochs enough for a steady figure, which makes the last two columns mostly a matter
 of imports; with ``--published`` there are as many of both as in the published program.
@@ -31,28 +33,41 @@ from twins.programs import PROGRAMS
 
 CONTESTANTS = {
     "torch": ["portanet", "twin", "keras", "skorch"], "jax": ["portanet", "twin", "keras"],
-    "tensorflow": ["portanet", "twin", "keras"],
+    "tensorflow": ["portanet", "twin", "keras"], "mxnet": ["portanet", "twin"], "theano": ["portanet", "twin"],
+    "cntk": ["portanet", "twin"],
 }  # fmt: skip
+MODERN = ("torch", "jax", "tensorflow")
 
 
 def run_one(program, engine, contestant, rows, epochs, threads):
     """In a process of its own: seconds of each epoch, and peak memory in MiB."""
     X, y = programs.data(program, rows)
     if contestant == "portanet":
+        from portanet.runtime.worker_pool import close_workers
+
         net = programs.net(program, max_epochs=epochs, backend=engine, device="cpu", threads=threads).fit(X, y)
         seconds = [row["dur"] for row in net.train_history_]
+        if net.record_.get("isolated"):
+            close_workers()
     else:
         module = {"twin": f"{engine}_twin", "keras": "keras_twin", "skorch": "skorch_twin"}[contestant]
         seconds = importlib.import_module(f"twins.{module}").train(program, X, y, epochs, threads)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    peak = (sum(peaks) if engine not in MODERN else peaks[0]) / 1024
     return {"epochs": seconds, "peak": peak, "rows": len(X)}
 
 
 def measure(program, engine, contestant, rows, epochs, threads):
     """The same from outside, with the seconds of the whole process."""
+    from portanet.runtime import environments
+
     environment = dict(os.environ, OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads),
                        MKL_NUM_THREADS=str(threads), KERAS_BACKEND=engine, TF_CPP_MIN_LOG_LEVEL="3")  # fmt: skip
-    command = [sys.executable, __file__, "--run", program, engine, contestant, str(rows), str(epochs), str(threads)]
+    python = sys.executable
+    if contestant == "twin" and engine not in MODERN:
+        own = environments.find(engine)
+        python, environment = own.python, own.variables(threads)
+    command = [python, __file__, "--run", program, engine, contestant, str(rows), str(epochs), str(threads)]
     started = time.perf_counter()
     made = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     whole = time.perf_counter() - started
@@ -97,7 +112,7 @@ def summary(runs, own):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--programs", nargs="+", default=["p1", "p5", "p6", "p2"])
-    parser.add_argument("--engines", nargs="+", default=list(CONTESTANTS), choices=list(CONTESTANTS))
+    parser.add_argument("--engines", nargs="+", default=list(MODERN), choices=list(CONTESTANTS))
     parser.add_argument("--contestants", nargs="+", default=["portanet", "twin", "keras", "skorch"])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=7)

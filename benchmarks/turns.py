@@ -1,11 +1,12 @@
 """portanet and a hand-written loop in one process, an epoch of the one after an epoch of the other.
 
-    python benchmarks/turns.py {torch,jax,tensorflow} {p1,p2,p5,p6} [--epochs 12] [--threads 2]
+    python benchmarks/turns.py {torch,jax,tensorflow,mxnet,theano} {p1,p2,p5,p6} [--epochs 12] [--threads 2]
 
 On a machine that others use too, `engines.py` compares runs that are minutes apart; here what slows the one mostly
 slows the other. Printed are samples a second, and the twin's seconds over portanet's (above 1: portanet is faster), by
-the median over pairs of epochs, by the best epochs, and by the best processor times. The first two epochs are left out.
-PyTorch keeps threads for each of the two, which costs both of them: take its ratio, not its speed.
+the median over pairs of epochs, by the best epochs, and by the best processor times. The first two epochs are left
+out. MXNet and Theano must be importable where this runs, see ``.ci/run``. PyTorch keeps threads for each of the two,
+which costs both of them: take its ratio, not its speed.
 """
 
 import argparse
@@ -25,8 +26,8 @@ from twins import programs
 class Turns:
     """Whose epoch it is, and how long each took: pairs of seconds and processor seconds by name."""
 
-    def __init__(self):
-        self.taken = {"twin": [], "portanet": []}
+    def __init__(self, first, second):
+        self.taken, self._next = {first: [], second: []}, {first: second, second: first}
         self._may = {name: threading.Semaphore(0) for name in self.taken}
 
     def begin(self, name):
@@ -36,7 +37,7 @@ class Turns:
     def end(self, name):
         now = time.perf_counter(), time.process_time()
         self.taken[name].append([after - before for after, before in zip(now, self._started, strict=True)])
-        self.pass_to("portanet" if name == "twin" else "twin")
+        self.pass_to(self._next[name])
 
     def pass_to(self, name):
         self._may[name].release()
@@ -56,7 +57,7 @@ class Watch:
 
 def run(engine, program, epochs, threads):
     """The turns that were taken."""
-    turns, twin = Turns(), importlib.import_module(f"twins.{engine}_twin")
+    turns, twin = Turns("twin", "portanet"), importlib.import_module(f"twins.{engine}_twin")
     twin.time = Watch(turns)
     X, y = programs.data(program)
     threading.Thread(target=twin.train, args=(program, X, y, epochs, threads), daemon=True).start()
@@ -76,7 +77,7 @@ def run(engine, program, epochs, threads):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("engine", choices=["torch", "jax", "tensorflow"])
+    parser.add_argument("engine", choices=["torch", "jax", "tensorflow", "mxnet", "theano"])
     parser.add_argument("program", choices=list(programs.PROGRAMS))
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--threads", type=int, default=2)

@@ -151,16 +151,16 @@ def train(run: Run) -> bool:
 
 def _epoch(run: Run) -> dict[str, Any]:
     """One pass over the data; where the engine's process is lost on the way, the net stays as it was before."""
+    started = time.perf_counter()
     before = run.program.get_state()
     try:
-        return _pass(run, before)
+        return {**_pass(run, before), "dur": time.perf_counter() - started}
     except (WorkerDied, MemoryError):
         run.program.set_state(before)
         raise
 
 
 def _pass(run: Run, before: dict[str, Any]) -> dict[str, Any]:
-    started = time.perf_counter()
     losses: list[float] = []
     sizes: list[int] = []
     for name, batches, count in _chunks(run):
@@ -179,7 +179,6 @@ def _pass(run: Run, before: dict[str, Any]) -> dict[str, Any]:
         if run.scores.get(part) and len(data):
             truth, prediction = rows_of(data.truth, data.rows), run.predict(data)
             row.update((name, float(score(truth, prediction))) for name, score in run.scores[part])
-    row["dur"] = time.perf_counter() - started
     return row
 
 

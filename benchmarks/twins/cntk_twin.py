@@ -1,25 +1,22 @@
 # ruff: noqa: B905, RUF005
 """CNTK by hand: rows and weights in NumPy's memory that CNTK reads without a copy, gradients written back into such.
 
-CNTK lives in an environment of Python 3.6, so that this is a script as well, which trains there and prints the seconds
-of each epoch:
-
-    OMP_THREAD_LIMIT=2 python benchmarks/twins/cntk_twin.py {p1,p2,p5,p6} [--epochs 7] [--rows 12800]
+CNTK lives in an environment of Python 3.6, where this is run.
 """
 
+import subprocess
+import sys
 import time
+import types
+import warnings
 
 import numpy as np
 
-try:
-    from . import programs
-except ImportError:
-    import programs
+from . import programs
 
 
 def train(program, X, y, epochs, threads):
-    import cntk
-
+    cntk = imported()
     cntk.cntk_py.set_max_num_cputhreads(threads)
     rule, sizes = RULES[programs.PROGRAMS[program]["rule"]], [w.size for w in programs.weights(program)]
     weights, grads, memory, spare = (np.zeros(sum(sizes), np.float32) for _ in range(4))
@@ -42,6 +39,19 @@ def train(program, X, y, epochs, threads):
         assert np.isfinite(losses).all()
         seconds.append(time.perf_counter() - started)
     return seconds
+
+
+def imported():
+    """CNTK, which asks for pip and starts shells when it is imported."""
+    sys.modules.setdefault("pip", types.ModuleType("pip"))
+    before, subprocess.call = subprocess.call, lambda *args, **kwargs: 0
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import cntk
+    finally:
+        subprocess.call = before
+    return cntk
 
 
 BLOCK = 1 << 15
@@ -142,28 +152,3 @@ def momentum(w, g, m, spare, step):
 
 
 RULES = {"nesterov": nesterov, "rmsprop": rmsprop, "momentum": momentum}
-
-
-def main():
-    import argparse
-    import json
-    import subprocess
-    import sys
-    import types
-    import warnings
-
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("program", choices=list(programs.PROGRAMS))
-    parser.add_argument("--epochs", type=int, default=7)
-    parser.add_argument("--rows", type=int)
-    parser.add_argument("--threads", type=int, default=2)
-    args = parser.parse_args()
-    sys.modules.setdefault("pip", types.ModuleType("pip"))  # what CNTK asks for when it is imported
-    subprocess.call = lambda *args, **kwargs: 0
-    warnings.simplefilter("ignore")
-    seconds = train(args.program, *programs.data(args.program, args.rows), args.epochs, args.threads)
-    print(json.dumps(seconds))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,5 +1,6 @@
 """Theano-PyMC by hand: data and rows in shared variables, a counter, and many steps in one call of its loop in C."""
 
+import os
 import time
 
 import numpy as np
@@ -10,9 +11,8 @@ BLOCK = 16
 
 
 def train(program, X, y, epochs, threads):
+    theano = imported()
     from theano.tensor.signal.pool import pool_2d
-
-    from portanet.engine.backends.theano_start import Blas, theano  # names a BLAS before Theano is imported
 
     tt, layers = theano.tensor, programs.PROGRAMS[program]["layers"]
     weights = [theano.shared(w) for w in programs.weights(program)]
@@ -41,14 +41,22 @@ def train(program, X, y, epochs, threads):
         assert np.isfinite(losses.get_value(borrow=True)).all()
 
     seconds, count, rng = [], len(X) // programs.BATCH, np.random.default_rng(0)
-    with Blas().limited(threads):
-        for _ in range(epochs):
-            started = time.perf_counter()
-            numbers = rng.permutation(len(X))[: count * programs.BATCH].reshape(count, -1)
-            for at in range(0, count, BLOCK if masks else count):
-                block(numbers[at : at + (BLOCK if masks else count)])
-            seconds.append(time.perf_counter() - started)
+    for _ in range(epochs):
+        started = time.perf_counter()
+        numbers = rng.permutation(len(X))[: count * programs.BATCH].reshape(count, -1)
+        for at in range(0, count, BLOCK if masks else count):
+            block(numbers[at : at + (BLOCK if masks else count)])
+        seconds.append(time.perf_counter() - started)
     return seconds
+
+
+def imported():
+    """Theano, with the threads it starts with; its environment's THEANORC names a BLAS, elsewhere portanet does."""
+    if "THEANORC" in os.environ:
+        import theano
+    else:
+        from portanet.engine.backends.theano_start import theano
+    return theano
 
 
 def forward(tt, pool_2d, layer, a, own, kept):
