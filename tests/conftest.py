@@ -1,11 +1,13 @@
 """What all tests share: the engines they run on, and what may not be missing."""
 
+import importlib.util
+import signal
 from collections import Counter
 
 import pytest
 
 from portanet.exceptions import BackendUnavailable
-from portanet.runtime import registry
+from portanet.runtime import environments, registry
 
 ran, absent = pytest.StashKey[Counter](), pytest.StashKey[dict]()
 
@@ -19,6 +21,8 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.stash[ran], config.stash[absent] = Counter(), {}
+    if hasattr(config, "workerinput"):  # a test process beside others, which ignores Ctrl-C
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +36,19 @@ def missing(pytestconfig):
         pytest.skip(f"{what}: {reason}")
 
     return give_up
+
+
+@pytest.fixture(scope="session")
+def importable(missing):
+    """``importable(engine)``: skip where it lives in a worker, since `.ci/run` has it in process as well."""
+
+    def need(engine):
+        if importlib.util.find_spec(engine) is None:
+            if environments.find(engine) is None:
+                missing(engine, "it can neither be imported nor has an environment")
+            pytest.skip(f"{engine} lives in a worker here; .ci/run runs this where it can be imported")
+
+    return need
 
 
 @pytest.fixture(params=sorted(registry.ROWS))

@@ -3,7 +3,6 @@
 What looks into MXNet itself runs where MXNet can be imported; all else through a worker as well.
 """
 
-import importlib.util
 import sys
 import threading
 
@@ -19,7 +18,11 @@ from portanet.engine.tracing import Tracer, call, tracing
 from portanet.updates import adadelta, adam, adamax, adamw, momentum, nesterov_momentum, rmsprop, sgd
 
 pytestmark = pytest.mark.parametrize("backend", ["mxnet"], indirect=True)
-in_process = pytest.mark.skipif(importlib.util.find_spec("mxnet") is None, reason="MXNet lives in a worker here")
+
+
+@pytest.fixture
+def in_process(importable):
+    importable("mxnet")
 
 
 def outputs(backend, arrays, build):
@@ -149,14 +152,14 @@ def test_programs_in_two_threads_do_not_meet(backend):
         np.testing.assert_array_equal(found[number], expected)
 
 
-@in_process
+@pytest.mark.usefixtures("in_process")
 def test_every_primitive_has_a_kernel_and_every_kernel_an_operator(backend):
     from portanet.engine.backends.mxnet_windows import KERNELS
 
     assert set(REGISTRY) - set(EXPANSIONS) <= set(KERNELS) <= set(REGISTRY)
 
 
-@in_process
+@pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize("build", [dense, convolution, dropping])
 def test_a_fit_leaves_mxnet_s_settings_as_they_were(backend, build):
     import mxnet as mx
@@ -176,7 +179,7 @@ def test_a_fit_leaves_mxnet_s_settings_as_they_were(backend, build):
         assert mx.autograd.is_recording()
 
 
-@in_process
+@pytest.mark.usefixtures("in_process")
 def test_the_import_is_silent_and_leaves_numpy_as_it_was(backend):
     code = """if True:
         import numpy as np
@@ -192,7 +195,7 @@ def test_the_import_is_silent_and_leaves_numpy_as_it_was(backend):
     assert in_a_fresh_process(code).split() == ["quiet"]
 
 
-@in_process
+@pytest.mark.usefixtures("in_process")
 def test_an_engine_that_was_asked_for_is_taken(backend, monkeypatch):
     monkeypatch.setenv("MXNET_ENGINE_TYPE", "ThreadedEnginePerDevice")
     code = """if True:
@@ -204,7 +207,7 @@ def test_an_engine_that_was_asked_for_is_taken(backend, monkeypatch):
     assert in_a_fresh_process(code).split() == ["mxnet", "True"]
 
 
-@in_process
+@pytest.mark.usefixtures("in_process")
 def test_mxnet_imported_by_the_user_before_is_used_as_it_is(backend):
     code = """if True:
         import warnings

@@ -1,6 +1,5 @@
 """Theano: Python first, C for what goes on, the same numbers from both, and a process left as it was found."""
 
-import importlib.util
 import os
 
 import numpy as np
@@ -14,9 +13,8 @@ pytestmark = pytest.mark.usefixtures("theano")
 
 
 @pytest.fixture(scope="module")
-def theano(missing):
-    if importlib.util.find_spec("theano") is None:
-        missing("theano in process", "theano-pymc is not installed here")
+def theano(importable):
+    importable("theano")
     from portanet.engine.backends.theano_start import theano
 
     return theano
