@@ -1,7 +1,7 @@
 """portanet on each engine against the same program written by hand for it, against Keras 3 and skorch.
 
     python benchmarks/engines.py [--programs p1 p5 p6 p2] [--engines torch jax tensorflow mxnet theano cntk]
-                                 [--repeats 5] [--threads 2] [--published]
+                                 [--repeats 5] [--threads 2] [--published] [--nolearn PYTHON]
 
 Every contestant runs in a process of its own, and they take turns. All do the same work: same sizes, batch 128,
 float32, same rule, shuffled rows, losses fetched after each epoch, nothing held out. The steady epoch is the median of
@@ -9,7 +9,7 @@ all but the first two. Printed are medians over the repeats: samples a second, t
 portanet's in the same repeat (above 1: portanet is faster), the peak of resident memory in MiB, and seconds of the
 whole process, imports and compiling included; the last two also as portanet's share of the contestant's. MXNet, Theano
 and CNTK run in their environments: portanet from this Python through a worker, whose memory counts too, the twin there
-by itself.
+by itself. With ``--nolearn``, an interpreter that has it, nolearn and Lasagne join on Theano.
 
 By default there are just rows and epochs enough for a steady figure, which makes the last two columns mostly a matter
 of imports; with ``--published`` there are as many of both as in the published program.
@@ -33,8 +33,8 @@ from twins.programs import PROGRAMS
 
 CONTESTANTS = {
     "torch": ["portanet", "twin", "keras", "skorch"], "jax": ["portanet", "twin", "keras"],
-    "tensorflow": ["portanet", "twin", "keras"], "mxnet": ["portanet", "twin"], "theano": ["portanet", "twin"],
-    "cntk": ["portanet", "twin"],
+    "tensorflow": ["portanet", "twin", "keras"], "mxnet": ["portanet", "twin"], "cntk": ["portanet", "twin"],
+    "theano": ["portanet", "twin", "nolearn"],
 }  # fmt: skip
 MODERN = ("torch", "jax", "tensorflow")
 
@@ -50,14 +50,14 @@ def run_one(program, engine, contestant, rows, epochs, threads):
         if net.record_.get("isolated"):
             close_workers()
     else:
-        module = {"twin": f"{engine}_twin", "keras": "keras_twin", "skorch": "skorch_twin"}[contestant]
+        module = f"{engine if contestant == 'twin' else contestant}_twin"
         seconds = importlib.import_module(f"twins.{module}").train(program, X, y, epochs, threads)
     peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     peak = (sum(peaks) if engine not in MODERN else peaks[0]) / 1024
     return {"epochs": seconds, "peak": peak, "rows": len(X)}
 
 
-def measure(program, engine, contestant, rows, epochs, threads):
+def measure(program, engine, contestant, rows, epochs, threads, nolearn=None):
     """The same from outside, with the seconds of the whole process."""
     from portanet.runtime import environments
 
@@ -67,6 +67,8 @@ def measure(program, engine, contestant, rows, epochs, threads):
     if contestant == "twin" and engine not in MODERN:
         own = environments.find(engine)
         python, environment = own.python, own.variables(threads)
+    elif contestant == "nolearn":
+        python = nolearn
     command = [python, __file__, "--run", program, engine, contestant, str(rows), str(epochs), str(threads)]
     started = time.perf_counter()
     made = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -79,12 +81,13 @@ def measure(program, engine, contestant, rows, epochs, threads):
 
 def compare(program, engine, args):
     """One block of rows of the table, printed."""
-    names = [name for name in CONTESTANTS[engine] if name in args.contestants]
+    wanted = args.contestants + ["nolearn"] * bool(args.nolearn)
+    names = [name for name in CONTESTANTS[engine] if name in wanted]
     found = {name: [] for name in names}
     rows, epochs = PROGRAMS[program]["published"] if args.published else (PROGRAMS[program]["rows"], args.epochs)
     for _ in range(args.repeats):
         for name in names:
-            found[name].append(measure(program, engine, name, rows, epochs, args.threads))
+            found[name].append(measure(program, engine, name, rows, epochs, args.threads, args.nolearn))
     rows = [
         {"program": program, "engine": engine, "contestant": name, **summary(runs, found["portanet"])}
         for name, runs in found.items()
@@ -117,6 +120,9 @@ def main():
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--nolearn", metavar="PYTHON", help="an interpreter that has nolearn; see twins/nolearn_twin.py"
+    )
     parser.add_argument("--json", type=Path, help="also write the table there")
     parser.add_argument("--published", action="store_true", help="rows and epochs of the published programs")
     parser.add_argument("--run", nargs=6, help=argparse.SUPPRESS)
