@@ -1,17 +1,17 @@
 """An old interpreter, and engines that behave oddly in their workers."""
 
 import os
-import shutil
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 from uv import find_uv_bin
 
+from portanet.exceptions import EnvironmentFault
 from portanet.runtime import registry
 from portanet.runtime.client import RemoteBackend
+from portanet.runtime.interpreters import choose
 from portanet.runtime.worker_pool import close_workers
 from portanet.runtime.worker_process import Launch
 
@@ -39,25 +39,13 @@ def backend():
 """
 
 
-def interpreter():
-    """A Python 3.6 of this machine, or None."""
-    wished = [os.environ.get("PORTANET_PYTHON_CNTK"), shutil.which("python3.6")]
-    roots = [Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions", Path("/opt")]
-    wished += sorted(str(path) for root in roots for path in root.glob("*3.6*/bin/python"))
-    for path in filter(None, wished):
-        tried = subprocess.run([path, "-c", "import sys; print(sys.version_info[:2] == (3, 6))"],
-                               capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
-        if tried.stdout.strip() == "True":
-            return path
-    return None
-
-
 @pytest.fixture(scope="session")
 def python36(tmp_path_factory, missing):
     """An environment of Python 3.6 with NumPy 1.19.5."""
-    found = interpreter()
-    if found is None:
-        missing("Python 3.6", "no interpreter on PATH or in ~/.pyenv; name one in PORTANET_PYTHON_CNTK")
+    try:
+        found = choose("cntk", ["3.6"]).path
+    except EnvironmentFault as error:
+        missing("Python 3.6", str(error))
     place = tmp_path_factory.mktemp("python36")
     python = place / "bin" / "python"
     for command in (["venv", "--quiet", "--clear", "--python", found, str(place)],

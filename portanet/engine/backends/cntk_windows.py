@@ -1,13 +1,12 @@
 """Convolution and pooling by CNTK, under its batch axis, with explicit margins and never its own padding."""
 
 import functools
-import itertools
 
 import numpy as np
 
 from ..kernels.reductions import lowest
 from ..lowering import Kernels
-from ..operators.windows import Window, conv_window, transposed_window
+from ..operators.windows import conv_window, pool_counts, pool_geometry, transposed_window
 from .cntk_shaping import padded
 from .cntk_start import cntk
 from .cntk_values import Images, constant, shaped, symbol
@@ -67,22 +66,11 @@ def conv_transpose(call, x, w, b=None):
     return y.map(lambda y: _with_bias(y, b))
 
 
-def _pool_geometry(call, spatial):
-    """Window, result sizes, and pads (none negative) that also hold what a last, partial window overhangs."""
-    window = Window(call.attrs, call.attrs["kernel_shape"], spatial)
-    sizes = window.sizes(spatial, bool(call.attrs["ceil_mode"]))
-    needed = [(count - 1) * stride + extent - size - before for size, count, stride, extent, (before, _)
-              in zip(spatial, sizes, window.strides, window.extents, window.pads)]  # fmt: skip
-    return window, sizes, [(before, max(after, rest)) for (before, after), rest in zip(window.pads, needed)]
-
-
 def _shifted(x, window, sizes):
     """The slices of a padded variable that each place of the window sees."""
     axes = list(range(2, len(x.shape)))
-    for place in itertools.product(*[range(size) for size in window.kernel]):
-        starts = [at * gap for at, gap in zip(place, window.dilations)]
-        ends = [start + (size - 1) * stride + 1 for start, size, stride in zip(starts, sizes, window.strides)]
-        yield cntk.slice(x, axes, starts, ends, list(window.strides))
+    for cut in window.cuts(sizes):
+        yield cntk.slice(x, axes, [one.start for one in cut], [one.stop for one in cut], list(window.strides))
 
 
 def _pooled(kind, images, window, sizes, combine):
@@ -93,7 +81,7 @@ def _pooled(kind, images, window, sizes, combine):
 
 @kernel("MaxPool")
 def max_pool(call, x):
-    window, sizes, pads = _pool_geometry(call, x.shape[2:])
+    window, sizes, pads = pool_geometry(call.attrs, x.shape[2:])
     dtype = np.dtype(call.kinds[0].dtype)
     least = -np.inf if dtype.kind == "f" else lowest(dtype)
     return _pooled(cntk.MAX_POOLING, _framed(x, pads, least), window, sizes, cntk.element_max)
@@ -101,19 +89,10 @@ def max_pool(call, x):
 
 @kernel("AveragePool")
 def average_pool(call, x):
-    window, sizes, pads = _pool_geometry(call, x.shape[2:])
-    spatial = x.shape[2:]
-    margin = window.pads if call.attrs["count_include_pad"] else [(0, 0)] * len(sizes)
-    counted = np.pad(np.ones([size + a + b for size, (a, b) in zip(spatial, margin)]),
-                     [(p[0] - m[0], p[1] - m[1]) for p, m in zip(pads, margin)])  # fmt: skip
-    counts = np.zeros(sizes)
-    for place in itertools.product(*[range(size) for size in window.kernel]):
-        starts = [at * gap for at, gap in zip(place, window.dilations)]
-        counts += counted[tuple(slice(start, start + (size - 1) * stride + 1, stride)
-                                for start, size, stride in zip(starts, sizes, window.strides))]  # fmt: skip
+    window, sizes, pads = pool_geometry(call.attrs, x.shape[2:])
     own = set(window.dilations) == {1}
     y = _pooled(cntk.AVG_POOLING, _framed(x, pads), window, sizes, cntk.plus)
-    share = (np.prod(window.kernel) if own else 1.0) / counts
+    share = (np.prod(window.kernel) if own else 1.0) / pool_counts(call.attrs, x.shape[2:])
     if np.all(share == 1.0):
         return y
     share = share.astype(call.results[0].dtype)

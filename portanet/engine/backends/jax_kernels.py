@@ -17,7 +17,7 @@ from ..kernels.reductions import highest, lowest
 from ..lowering import Kernels
 from ..operators.reductions import reduced_axes
 from ..operators.shaping import pad_widths, slice_ranges, squeezed_axes
-from ..operators.windows import Window, conv_window, transposed_window
+from ..operators.windows import Window, conv_window, pool_counts, pool_geometry, transposed_window
 from ..shapes import normalize_axis
 
 KERNELS = Kernels()
@@ -326,9 +326,8 @@ def _padded(x, pads, value=0):
 
 def _shifted(x, window, sizes):
     """The slices of a padded array that each place of the window sees."""
-    for place in itertools.product(*[range(size) for size in window.kernel]):
-        starts = [at * gap for at, gap in zip(place, window.dilations)]
-        stops = [start + (size - 1) * stride + 1 for start, size, stride in zip(starts, sizes, window.strides)]
+    for cut in window.cuts(sizes):
+        starts, stops = [one.start for one in cut], [one.stop for one in cut]
         yield lax.slice(x, [0] + starts + [0], [x.shape[0]] + stops + [x.shape[-1]], (1,) + window.strides + (1,))
 
 
@@ -384,19 +383,9 @@ def conv_transpose(call, x, w, b=None):
     return y if b is None else _plus(y, b)
 
 
-def _pool_geometry(call):
-    """Window, result sizes, and pads (none negative) that also hold what a last, partial window overhangs."""
-    spatial = call.kinds[0].shape[2:]
-    window = Window(call.attrs, call.attrs["kernel_shape"], spatial)
-    sizes = window.sizes(spatial, bool(call.attrs["ceil_mode"]))
-    needed = [(count - 1) * stride + extent - size - before for size, count, stride, extent, (before, _)
-              in zip(spatial, sizes, window.strides, window.extents, window.pads)]  # fmt: skip
-    return window, sizes, [(before, max(after, rest)) for (before, after), rest in zip(window.pads, needed)]
-
-
 @kernel("MaxPool")
 def max_pool(call, x):
-    window, sizes, pads = _pool_geometry(call)
+    window, sizes, pads = pool_geometry(call.attrs, call.kinds[0].shape[2:])
     apart = window.kernel == window.strides and set(window.dilations) == {1}
     if apart and not any(width for pair in pads for width in pair):
         return _tiled_max(x, window.kernel, sizes)
@@ -436,17 +425,7 @@ _tiled_max.defvjp(_tiled_max_forward, _tiled_max_backward)
 
 @kernel("AveragePool")
 def average_pool(call, x):
-    window, sizes, pads = _pool_geometry(call)
+    window, sizes, pads = pool_geometry(call.attrs, call.kinds[0].shape[2:])
     total = functools.reduce(operator.add, _shifted(_padded(x, pads), window, sizes))
-    margin = window.pads if call.attrs["count_include_pad"] else [(0, 0)] * len(sizes)
-    counted = np.pad(np.ones([size + a + b for size, (a, b) in zip(x.shape[1:-1], margin)]),
-                     [(p[0] - m[0], p[1] - m[1]) for p, m in zip(pads, margin)])  # fmt: skip
-    counts = sum(np.asarray(part) for part in _host_shifts(counted, window, sizes))
+    counts = pool_counts(call.attrs, call.kinds[0].shape[2:])
     return total * jnp.asarray(1.0 / counts[..., None], x.dtype)
-
-
-def _host_shifts(array, window, sizes):
-    for place in itertools.product(*[range(size) for size in window.kernel]):
-        cut = (slice(at * gap, at * gap + (size - 1) * stride + 1, stride)
-               for at, gap, size, stride in zip(place, window.dilations, sizes, window.strides))  # fmt: skip
-        yield array[tuple(cut)]

@@ -131,6 +131,8 @@ class Compiled:
     ----------
     count : int
         How often something was compiled.
+    kernels : dict
+        For each composite, and for the update rule: "fused" or "expanded".
     layout : list of (str, tuple of int, int, int)
         Each parameter's name, shape, and place in the vector of all of them.
     """
@@ -147,9 +149,9 @@ class Compiled:
         self.rule = None
         if update is not None and plan.floatX == "float32" and update.elementwise:
             self.rule = RULES.get(update.rule)
+        self.kernels = self._kernels()
 
-    def kernels(self):
-        """For each composite, and for the update rule: "fused" or "expanded"."""
+    def _kernels(self):
         found = composites(self.plan, lambda role: Lowered(self.plan.graphs[role], KERNELS, lambda array: None))
         if self.plan.update is not None:
             found["update:" + self.plan.update.rule] = "fused" if self.rule else "expanded"
@@ -253,7 +255,7 @@ class MxnetProgram(ArrayProgram):
         self.set_state(plan.initial_state())
         self.record = {
             "engine": "mxnet", "version": mx.__version__, "device": device, "threads": options["threads"] or
-            count_threads(), "kernels": compiled.kernels(), "options": {},
+            count_threads(), "kernels": dict(compiled.kernels), "options": {},
             "compile_seconds": time.perf_counter() - started,
         }  # fmt: skip
 

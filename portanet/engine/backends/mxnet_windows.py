@@ -1,12 +1,11 @@
 """Convolution and pooling in MXNet, which knows even pads and whole windows; margins are put on, or cut, beforehand."""
 
 import functools
-import itertools
 
 import numpy as np
 
 from ..kernels.reductions import lowest
-from ..operators.windows import Window, conv_window, transposed_window
+from ..operators.windows import Window, conv_window, pool_counts, pool_geometry, transposed_window
 from .mxnet_kernels import KERNELS, is_float, padded, reshaped, sliced
 from .mxnet_symbols import apply, constant
 
@@ -79,16 +78,6 @@ def _spread(x, shape, axis, stride, dtype):
     return x
 
 
-def _pool_geometry(call):
-    """Window, result sizes, and pads (none negative) that also hold what a last, partial window overhangs."""
-    spatial = call.kinds[0].shape[2:]
-    window = Window(call.attrs, call.attrs["kernel_shape"], spatial)
-    sizes = window.sizes(spatial, bool(call.attrs["ceil_mode"]))
-    needed = [(count - 1) * stride + extent - size - before for size, count, stride, extent, (before, _)
-              in zip(spatial, sizes, window.strides, window.extents, window.pads)]  # fmt: skip
-    return window, sizes, [(before, max(after, rest)) for (before, after), rest in zip(window.pads, needed)]
-
-
 def _pooled(x, kind, window, pads, **attrs):
     return apply("Pooling", x, pool_type=kind, kernel=window.kernel, stride=window.strides, pad=tuple(pads),
                  pooling_convention="valid", **attrs)  # fmt: skip
@@ -96,16 +85,13 @@ def _pooled(x, kind, window, pads, **attrs):
 
 def _shifted(x, window, sizes):
     """The slices of a padded array that each place of the window sees."""
-    for place in itertools.product(*[range(size) for size in window.kernel]):
-        starts = [at * gap for at, gap in zip(place, window.dilations)]
-        cut = [slice(start, start + (size - 1) * stride + 1, stride)
-               for start, size, stride in zip(starts, sizes, window.strides)]  # fmt: skip
-        yield sliced(x, [slice(None)] * 2 + cut)
+    for cut in window.cuts(sizes):
+        yield sliced(x, [slice(None)] * 2 + list(cut))
 
 
 @kernel("MaxPool")
 def max_pool(call, x):
-    kind, (window, sizes, pads) = call.kinds[0], _pool_geometry(call)
+    kind, (window, sizes, pads) = call.kinds[0], pool_geometry(call.attrs, call.kinds[0].shape[2:])
     least = lowest(np.dtype(kind.dtype))
     x = padded(x, kind.shape, [(0, 0), (0, 0)] + pads, least, kind.dtype)
     if is_float(kind) and set(window.dilations) == {1}:
@@ -115,24 +101,11 @@ def max_pool(call, x):
 
 @kernel("AveragePool")
 def average_pool(call, x):
-    kind, (window, sizes, pads) = call.kinds[0], _pool_geometry(call)
+    kind, (window, sizes, pads) = call.kinds[0], pool_geometry(call.attrs, call.kinds[0].shape[2:])
     counted_too = bool(call.attrs["count_include_pad"])
     if set(window.dilations) == {1} and _even(pads) and tuple(pads) == tuple(window.pads):
         return _pooled(x, "avg", window, [before for before, _ in pads], count_include_pad=counted_too)
-    spatial = kind.shape[2:]
-    margin = window.pads if counted_too else [(0, 0)] * len(sizes)
-    counted = np.pad(np.ones([size + a + b for size, (a, b) in zip(spatial, margin)]),
-                     [(p[0] - m[0], p[1] - m[1]) for p, m in zip(pads, margin)])  # fmt: skip
-    shares = 1.0 / _window_sums(counted, window, sizes)
+    shares = 1.0 / pool_counts(call.attrs, kind.shape[2:])
     x = padded(x, kind.shape, [(0, 0), (0, 0)] + pads, 0, kind.dtype)
     total = functools.reduce(functools.partial(apply, "_npi_add"), _shifted(x, window, sizes))
     return apply("_npi_multiply", total, constant(shares.astype(kind.dtype)))
-
-
-def _window_sums(array, window, sizes):
-    """Sum over each place of a window that slides over a NumPy array."""
-    total = np.zeros(sizes)
-    for place in itertools.product(*[range(size) for size in window.kernel]):
-        total += array[tuple(slice(at * gap, at * gap + (size - 1) * stride + 1, stride) for at, gap, size, stride
-                             in zip(place, window.dilations, sizes, window.strides))]  # fmt: skip
-    return total

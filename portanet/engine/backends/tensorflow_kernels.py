@@ -5,7 +5,6 @@ Images come channels-last, the only order its CPU kernels know. What they lack (
 """
 
 import functools
-import itertools
 
 import numpy as np
 import tensorflow as tf
@@ -14,7 +13,7 @@ from ..kernels.reductions import lowest
 from ..lowering import Kernels
 from ..operators.reductions import reduced_axes
 from ..operators.shaping import pad_widths, slice_ranges, squeezed_axes
-from ..operators.windows import Window, conv_window, transposed_window
+from ..operators.windows import Window, conv_window, pool_counts, pool_geometry, transposed_window
 from ..shapes import normalize_axis
 
 KERNELS = Kernels()
@@ -328,10 +327,7 @@ def _padded(x, pads, value=0):
 
 def _shifted(x, window, sizes):
     """The slices of a padded array that each place of the window sees."""
-    for place in itertools.product(*[range(size) for size in window.kernel]):
-        starts = [at * gap for at, gap in zip(place, window.dilations)]
-        cut = tuple(slice(start, start + (size - 1) * stride + 1, stride)
-                    for start, size, stride in zip(starts, sizes, window.strides))  # fmt: skip
+    for cut in window.cuts(sizes):
         yield x[(slice(None),) + cut + (slice(None),)]
 
 
@@ -405,19 +401,9 @@ def conv_transpose(call, x, w, b=None):
     return y if b is None else _with_bias(y, b)
 
 
-def _pool_geometry(call):
-    """Window, result sizes, and pads (none negative) that also hold what a last, partial window overhangs."""
-    spatial = call.kinds[0].shape[2:]
-    window = Window(call.attrs, call.attrs["kernel_shape"], spatial)
-    sizes = window.sizes(spatial, bool(call.attrs["ceil_mode"]))
-    needed = [(count - 1) * stride + extent - size - before for size, count, stride, extent, (before, _)
-              in zip(spatial, sizes, window.strides, window.extents, window.pads)]  # fmt: skip
-    return window, sizes, [(before, max(after, rest)) for (before, after), rest in zip(window.pads, needed)]
-
-
 @kernel("MaxPool")
 def max_pool(call, x):
-    window, sizes, pads = _pool_geometry(call)
+    window, sizes, pads = pool_geometry(call.attrs, call.kinds[0].shape[2:])
     least = lowest(np.dtype(x.dtype.as_numpy_dtype)) if not x.dtype.is_floating else -np.inf
     x = _padded(x, pads, least)
     if len(sizes) == 2 and set(window.dilations) == {1} and x.dtype.is_floating:
@@ -427,10 +413,7 @@ def max_pool(call, x):
 
 @kernel("AveragePool")
 def average_pool(call, x):
-    window, sizes, pads = _pool_geometry(call)
     spatial = call.kinds[0].shape[2:]
-    margin = window.pads if call.attrs["count_include_pad"] else [(0, 0)] * len(sizes)
-    counted = np.pad(np.ones([size + a + b for size, (a, b) in zip(spatial, margin)]),
-                     [(p[0] - m[0], p[1] - m[1]) for p, m in zip(pads, margin)])  # fmt: skip
-    counts = sum(_shifted(counted[None, ..., None], window, sizes))
-    return tf.add_n(list(_shifted(_padded(x, pads), window, sizes))) * tf.constant(1.0 / counts, x.dtype)
+    window, sizes, pads = pool_geometry(call.attrs, spatial)
+    shares = 1.0 / pool_counts(call.attrs, spatial)[..., None]
+    return tf.add_n(list(_shifted(_padded(x, pads), window, sizes))) * tf.constant(shares, x.dtype)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..kernels.reductions import lowest
 from ..lowering import Kernels
-from ..operators.windows import Window, conv_window, transposed_window
+from ..operators.windows import conv_window, pool_counts, pool_geometry, transposed_window
 from .theano_kernels import KERNELS, as_declared, as_rows, margined, of, sizes_of
 from .theano_start import theano
 from .theano_windows import Largest, Patches, Spread
@@ -86,20 +86,10 @@ def conv_transpose(call, x, w, b=None):
     return _with_bias(_cropped(_operator(Spread, window, full, spatial)(columns), call, window, full, sizes), b)
 
 
-def _pool_geometry(call):
-    """Window, result sizes, and pads (none negative) that also hold what a last, partial window overhangs."""
-    spatial = call.kinds[0].shape[2:]
-    window = Window(call.attrs, call.attrs["kernel_shape"], spatial)
-    sizes = window.sizes(spatial, bool(call.attrs["ceil_mode"]))
-    needed = [(count - 1) * stride + extent - size - before for size, count, stride, extent, (before, _)
-              in zip(spatial, sizes, window.strides, window.extents, window.pads)]  # fmt: skip
-    return window, sizes, [(before, max(after, rest)) for (before, after), rest in zip(window.pads, needed)]
-
-
 @kernel("MaxPool")
 def max_pool(call, x):
     kind = call.kinds[0]
-    window, sizes, pads = _pool_geometry(call)
+    window, sizes, pads = pool_geometry(call.attrs, call.kinds[0].shape[2:])
     wide = _padded(x, kind, pads, lowest(np.dtype(kind.dtype)))
     return _operator(Largest, window, _wide(kind.shape[2:], pads), sizes)(wide)[0]
 
@@ -107,14 +97,10 @@ def max_pool(call, x):
 @kernel("AveragePool")
 def average_pool(call, x):
     kind = call.kinds[0]
-    window, sizes, pads = _pool_geometry(call)
+    window, sizes, pads = pool_geometry(call.attrs, call.kinds[0].shape[2:])
     wide = _wide(kind.shape[2:], pads)
-    margin = window.pads if call.attrs["count_include_pad"] else [(0, 0)] * len(sizes)
-    counted = np.pad(np.ones(_wide(kind.shape[2:], margin)),
-                     [(p[0] - m[0], p[1] - m[1]) for p, m in zip(pads, margin)], "constant")  # fmt: skip
-    operator = _operator(Patches, window, wide, sizes)
-    share = 1.0 / sum(counted[cut] for cut in operator.cuts())
-    return tt.sum(operator(_padded(x, kind, pads)), axis=2) * of(share, x)
+    patches = _operator(Patches, window, wide, sizes)(_padded(x, kind, pads))
+    return tt.sum(patches, axis=2) * of(1.0 / pool_counts(call.attrs, kind.shape[2:]), x)
 
 
 COMPILED = Kernels(KERNELS)

@@ -3,8 +3,6 @@
 Images are channels-first in shape and channels-last in memory: convolutions keep the order their operands have.
 """
 
-import itertools
-
 import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812
@@ -13,7 +11,7 @@ from ..kernels.reductions import lowest
 from ..lowering import Kernels
 from ..operators.reductions import reduced_axes
 from ..operators.shaping import pad_widths, slice_ranges, squeezed_axes
-from ..operators.windows import Window, conv_window, transposed_window
+from ..operators.windows import conv_window, pool_counts, pool_geometry, transposed_window
 from ..shapes import normalize_axis
 
 DTYPES = {name: getattr(torch, name) for name in ("float16", "bfloat16", "float32", "float64", "int32", "int64",
@@ -319,15 +317,9 @@ def conv_transpose(call, x, w, b=None):
 
 
 def _pool_geometry(call):
-    """Window, result sizes, and pads (none negative) that also hold what a last, partial window overhangs."""
+    """See `pool_geometry`; worked out once."""
     if "pool" not in call.memory:
-        spatial = call.kinds[0].shape[2:]
-        window = Window(call.attrs, call.attrs["kernel_shape"], spatial)
-        sizes = window.sizes(spatial, bool(call.attrs["ceil_mode"]))
-        needed = [(count - 1) * stride + extent - size - before for size, count, stride, extent, (before, _)
-                  in zip(spatial, sizes, window.strides, window.extents, window.pads)]  # fmt: skip
-        pads = [(before, max(after, rest)) for (before, after), rest in zip(window.pads, needed)]
-        call.memory["pool"] = window, sizes, pads
+        call.memory["pool"] = pool_geometry(call.attrs, call.kinds[0].shape[2:])
     return call.memory["pool"]
 
 
@@ -344,10 +336,7 @@ def max_pool(call, x):
 def _shifted(call, x):
     """The slices of a padded array that each place of the window sees."""
     window, sizes, _ = _pool_geometry(call)
-    for place in itertools.product(*[range(size) for size in window.kernel]):
-        starts = [at * gap for at, gap in zip(place, window.dilations)]
-        cut = tuple(slice(start, start + (size - 1) * stride + 1, stride)
-                    for start, size, stride in zip(starts, sizes, window.strides))  # fmt: skip
+    for cut in window.cuts(sizes):
         yield x[(slice(None), slice(None)) + cut]
 
 
@@ -369,11 +358,8 @@ def average_pool(call, x):
     total = sum(_shifted(call, F.pad(x, _flat_pads(pads))))
     key = ("counts", x.device, x.dtype)
     if key not in call.memory:
-        margin = window.pads if call.attrs["count_include_pad"] else [(0, 0)] * len(sizes)
-        counted = torch.ones((1, 1) + tuple(x.shape[2:]), dtype=x.dtype, device=x.device)
-        counted = F.pad(F.pad(counted, _flat_pads(margin), value=1.0),
-                        _flat_pads([(a[0] - b[0], a[1] - b[1]) for a, b in zip(pads, margin)]))  # fmt: skip
-        call.memory[key] = sum(_shifted(call, counted))
+        counts = pool_counts(call.attrs, call.kinds[0].shape[2:])
+        call.memory[key] = torch.as_tensor(counts, dtype=x.dtype, device=x.device)
     return total / call.memory[key]
 
 

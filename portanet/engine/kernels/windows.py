@@ -10,7 +10,7 @@ import itertools
 
 import numpy as np
 
-from ..operators.windows import Window, conv_window, transposed_window
+from ..operators.windows import conv_window, pool_counts, pool_geometry, transposed_window
 from .cell import backward, forward, memory_order
 from .reductions import lowest
 
@@ -233,17 +233,6 @@ def conv_transpose_backward(cell, grad, inputs, y):
     return grads
 
 
-def _pool_geometry(cell, x):
-    """Window, result sizes, and pads that also hold what a last, partial window overhangs."""
-    window = Window(cell.attrs, cell.attrs["kernel_shape"], x.shape[2:])
-    sizes = window.sizes(x.shape[2:], bool(cell.attrs["ceil_mode"]))
-    pads = []
-    for size, count, stride, extent, (before, after) in zip(
-            x.shape[2:], sizes, window.strides, window.extents, window.pads):  # fmt: skip
-        pads.append((before, max(after, (count - 1) * stride + extent - size - before)))
-    return window, sizes, tuple(pads)
-
-
 def _pool_source(cell, x, pads, value):
     """(C, spatial..., N): a view in whatever order `x` lies, padded only where a window needs it."""
     view = batch_last(x)
@@ -252,7 +241,7 @@ def _pool_source(cell, x, pads, value):
 
 @forward("MaxPool")
 def max_pool(cell, x):
-    window, sizes, pads = _pool_geometry(cell, x)
+    window, sizes, pads = pool_geometry(cell.attrs, x.shape[2:])
     source = _pool_source(cell, x, pads, lowest(x.dtype))
     y = cell.empty("y", source.shape[:1] + sizes + source.shape[-1:], x.dtype, tuple(memory_order(source)))
     for place, cut in Shifts(window, sizes):
@@ -267,7 +256,7 @@ def max_pool(cell, x):
 def max_pool_backward(cell, grad, inputs, output):
     """The first of the largest in each window takes the gradient."""
     xp, x = cell.xp, inputs[0]
-    window, sizes, pads = _pool_geometry(cell, x)
+    window, sizes, pads = pool_geometry(cell.attrs, x.shape[2:])
     source, y, pulled = _pool_source(cell, x, pads, lowest(x.dtype)), batch_last(output), batch_last(grad)
     order = tuple(memory_order(source))
     dx = cell.empty("dx", source.shape, x.dtype, order)
@@ -287,37 +276,33 @@ def max_pool_backward(cell, grad, inputs, output):
     return (batch_first(dx[_core(batch_last(x).shape, pads)]),)
 
 
-def _inverse_counts(cell, x, window, sizes, pads):
+def _inverse_counts(cell, x):
     """One over the number of places each window averages over."""
     known = getattr(cell, "counts", None)
     if known is not None and known[0] == x.shape[2:]:
         return known[1]
-    counted = np.zeros([size + before + after for size, (before, after) in zip(x.shape[2:], pads)])
-    margin = window.pads if cell.attrs["count_include_pad"] else ((0, 0),) * len(sizes)
-    counted[tuple(slice(pad[0] - own[0], pad[0] + size + own[1])
-                  for size, pad, own in zip(x.shape[2:], pads, margin))] = 1  # fmt: skip
-    total = sum(counted[None, ..., None][cut] for _, cut in Shifts(window, sizes))
-    cell.counts = x.shape[2:], cell.xp.asarray(1 / total, dtype=x.dtype)
+    counts = pool_counts(cell.attrs, x.shape[2:])[None, ..., None]
+    cell.counts = x.shape[2:], cell.xp.asarray(1 / counts, dtype=x.dtype)
     return cell.counts[1]
 
 
 @forward("AveragePool")
 def average_pool(cell, x):
-    window, sizes, pads = _pool_geometry(cell, x)
+    window, sizes, pads = pool_geometry(cell.attrs, x.shape[2:])
     source = _pool_source(cell, x, pads, 0)
     y = cell.empty("y", source.shape[:1] + sizes + source.shape[-1:], x.dtype, tuple(memory_order(source)))
     y.fill(0)
     for _, cut in Shifts(window, sizes):
         y += source[cut]
-    y *= _inverse_counts(cell, x, window, sizes, pads)
+    y *= _inverse_counts(cell, x)
     return batch_first(y)
 
 
 @backward("AveragePool")
 def average_pool_backward(cell, grad, inputs, output):
     x = inputs[0]
-    window, sizes, pads = _pool_geometry(cell, x)
-    pulled = batch_last(grad) * _inverse_counts(cell, x, window, sizes, pads)
+    window, sizes, pads = pool_geometry(cell.attrs, x.shape[2:])
+    pulled = batch_last(grad) * _inverse_counts(cell, x)
     shape = tuple(size + before + after for size, (before, after) in zip(x.shape[2:], pads))
     dx = cell.empty("dx", x.shape[1:2] + shape + x.shape[:1], x.dtype, tuple(memory_order(pulled)))
     dx.fill(0)

@@ -1,5 +1,9 @@
 """Convolution and pooling. Channels first, explicit pads, cross-correlation."""
 
+import itertools
+
+import numpy as np
+
 from ..graph import TensorType
 from ..shapes import ShapeError, is_symbolic, show
 from .elementwise import need_float, need_same_dtype
@@ -73,6 +77,18 @@ class Window:
             result.append(count)
         return tuple(result)
 
+    def cuts(self, sizes):
+        """For each place of the kernel, the slices of a padded array that it sees: one for each spatial axis.
+
+        >>> window = Window({"strides": None, "dilations": None, "pads": None, "auto_pad": "NOTSET"}, [2], [5])
+        >>> list(window.cuts([4]))
+        [(slice(0, 4, 1),), (slice(1, 5, 1),)]
+        """
+        for place in itertools.product(*[range(size) for size in self.kernel]):
+            starts = [at * gap for at, gap in zip(place, self.dilations)]
+            yield tuple(slice(start, start + (size - 1) * stride + 1, stride)
+                        for start, size, stride in zip(starts, sizes, self.strides))  # fmt: skip
+
 
 def conv_window(attrs, x_shape, w_shape):
     kernel = attrs["kernel_shape"] or w_shape[2:]
@@ -134,6 +150,33 @@ def conv_transpose(attrs, x, w, b):
     if b is not None and b.shape != (filters,):
         raise ShapeError("bias %s must be (%d,)" % (show(b.shape), filters))
     return TensorType(dtype, (x.shape[0], filters) + transposed_window(attrs, x.shape, w.shape)[1])
+
+
+def pool_geometry(attrs, spatial):
+    """Window, result sizes, and pads (none negative) that also hold what a last, partial window overhangs."""
+    window = Window(attrs, attrs["kernel_shape"], spatial)
+    sizes = window.sizes(spatial, bool(attrs["ceil_mode"]))
+    needed = [(count - 1) * stride + extent - size - before for size, count, stride, extent, (before, _)
+              in zip(spatial, sizes, window.strides, window.extents, window.pads)]  # fmt: skip
+    return window, sizes, [(before, max(after, rest)) for (before, after), rest in zip(window.pads, needed)]
+
+
+def pool_counts(attrs, spatial):
+    """How many values the mean of each window is over: an array with one count for each result.
+
+    >>> attrs = {"kernel_shape": [2], "strides": None, "dilations": None, "pads": [1, 0], "auto_pad": "NOTSET",
+    ...          "ceil_mode": 0, "count_include_pad": 0}
+    >>> pool_counts(attrs, (3,))
+    array([1, 2, 2])
+    """
+    window, sizes, _ = pool_geometry(attrs, spatial)
+    margins = window.pads if attrs["count_include_pad"] else ((0, 0),) * len(sizes)
+    counts = np.ones((), dtype=int)
+    for size, count, kernel, stride, gap, pad, margin in zip(
+            spatial, sizes, window.kernel, window.strides, window.dilations, window.pads, margins):  # fmt: skip
+        seen = stride * np.arange(count)[:, None] + gap * np.arange(kernel) - pad[0]
+        counts = np.multiply.outer(counts, np.sum((seen >= -margin[0]) & (seen < size + margin[1]), axis=1))
+    return counts
 
 
 def _infer_pool(attrs, x):
