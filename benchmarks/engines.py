@@ -4,12 +4,13 @@
                                  [--repeats 5] [--threads 2] [--published] [--nolearn PYTHON]
 
 Every contestant runs in a process of its own, and they take turns. All do the same work: same sizes, batch 128,
-float32, same rule, shuffled rows, losses fetched after each epoch, nothing held out. The steady epoch is the median of
-all but the first two. Printed are medians over the repeats: samples a second, the ratio of the contestant's seconds to
-portanet's in the same repeat (above 1: portanet is faster), the peak of resident memory in MiB, and seconds of the
-whole process, imports and compiling included; the last two also as portanet's share of the contestant's. MXNet, Theano
-and CNTK run in their environments: portanet from this Python through a worker, whose memory counts too, the twin there
-by itself. With ``--nolearn``, an interpreter that has it, nolearn and Lasagne join on Theano.
+float32, same rule, shuffled rows, losses fetched after each epoch, nothing held out; only the loops by hand for MXNet,
+Theano and CNTK leave out the rows after the last full batch. The steady epoch is the median of all but the first two.
+Printed are medians over the repeats: samples a second, the ratio of the contestant's seconds to portanet's in the same
+repeat (above 1: portanet is faster), the peak of resident memory in MiB, and seconds of the whole process, imports and
+compiling included; the last two also as portanet's share of the contestant's. MXNet, Theano and CNTK run in their
+environments: portanet from this Python through a worker, whose memory counts too, the twin there by itself. With
+``--nolearn``, an interpreter that has it, nolearn and Lasagne join on Theano.
 
 By default there are just rows and epochs enough for a steady figure, which makes the last two columns mostly a matter
 of imports; with ``--published`` there are as many of both as in the published program.

@@ -79,17 +79,17 @@ def train(program, X, y, epochs, threads, device="cpu"):
         return jax.lax.scan(step, state, (rows, masks, first + jnp.arange(len(rows))))
 
     run = jax.jit(epoch, donate_argnums=0)
-    state, seconds, count, steps = (weights, [jnp.zeros_like(w) for w in weights]), [], len(X) // programs.BATCH, 0
+    state, seconds, steps = (weights, [jnp.zeros_like(w) for w in weights]), [], 0
     for _ in range(epochs):
         started = time.perf_counter()
-        rows = rng.permutation(len(X))[: count * programs.BATCH].reshape(count, -1).astype(np.int32)
-        if device == "cpu":
-            masks = programs.masks(program, count, rng)
-        else:
-            masks = [jax.random.split(jax.random.key(rng.integers(1 << 31)), count)
-                     for _ in programs.PROGRAMS[program].get("dropped", [])]  # fmt: skip
-        state, losses = run(state, X, y, rows, masks, steps)
-        assert np.isfinite(np.asarray(losses)).all()
-        steps += count
+        for rows in programs.blocks(rng, len(X)):
+            if device == "cpu":
+                masks = programs.masks(program, len(rows), rng, rows.shape[1])
+            else:
+                masks = [jax.random.split(jax.random.key(rng.integers(1 << 31)), len(rows))
+                         for _ in programs.PROGRAMS[program].get("dropped", [])]  # fmt: skip
+            state, losses = run(state, X, y, rows, masks, steps)
+            assert np.isfinite(np.asarray(losses)).all()
+            steps += len(rows)
         seconds.append(time.perf_counter() - started)
     return seconds

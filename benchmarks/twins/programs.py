@@ -62,13 +62,19 @@ def weights(program, seed=0):
     return [array.astype(np.float32) for array in made]
 
 
-def masks(program, count, rng):
+def blocks(rng, rows):
+    """Row numbers of an epoch in shuffled order: all full batches (count, BATCH), then what is left over (1, rest)."""
+    order, full = rng.permutation(rows).astype(np.int32), rows // BATCH * BATCH
+    return [part for part in (order[:full].reshape(-1, BATCH), order[None, full:]) if part.size]
+
+
+def masks(program, count, rng, batch=BATCH):
     """What dropout keeps in that many batches: booleans (count, batch, units) for each of its layers."""
-    return [kept(rng, count, units) for units in PROGRAMS[program].get("dropped", [])]
+    return [kept(rng, count, units)[:, :batch] for units in PROGRAMS[program].get("dropped", [])]
 
 
 def kept(rng, count, units):
-    """One of `masks`: true with probability 0.8."""
+    """One of `masks`, for full batches: true with probability 0.8."""
     words = rng.bit_generator.random_raw(count * BATCH * units // 4).view(np.uint16)
     return (words >= round(0.2 * 65536)).reshape(count, BATCH, units)
 

@@ -58,13 +58,13 @@ def train(program, X, y, epochs, threads):
             losses = tf.tensor_scatter_nd_update(losses, [[i]], [loss])
         return losses
 
-    seconds, count, steps = [], len(X) // programs.BATCH, 0
+    seconds, steps = [], 0
     for _ in range(epochs):
         started = time.perf_counter()
-        rows = rng.permutation(len(X))[: count * programs.BATCH].reshape(count, -1).astype(np.int32)
-        masks = [tf.constant(kept) for kept in programs.masks(program, count, rng)]
-        losses = epoch(tf.constant(rows), masks, tf.constant(steps)).numpy()
-        assert np.isfinite(losses).all()
-        steps += count
+        for rows in programs.blocks(rng, len(X)):
+            masks = [tf.constant(kept) for kept in programs.masks(program, len(rows), rng, rows.shape[1])]
+            losses = epoch(tf.constant(rows), masks, tf.constant(steps)).numpy()
+            assert np.isfinite(losses).all()
+            steps += len(rows)
         seconds.append(time.perf_counter() - started)
     return seconds
