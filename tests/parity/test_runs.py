@@ -49,13 +49,13 @@ def with_batch_norm(net):
     return net.set_params(layers=declared).set_params(**parameters)
 
 
-def build(name):
-    """The program's net with narrow layers."""
+def build(name, narrow=True):
+    """The program's net, with narrow layers or as it was published."""
     source = "p6_mnist_convnet" if name == NORMALISED else name
     spec = importlib.util.spec_from_file_location(source, EXAMPLES / f"{source}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    net = module.build(verbose=0, **NARROW[source])
+    net = module.build(verbose=0, **(NARROW[source] if narrow else {}))
     return with_batch_norm(net) if name == NORMALISED else net
 
 
@@ -71,9 +71,9 @@ def digits(name):
 
 
 @functools.cache
-def plan_of(name, dtype):
+def plan_of(name, dtype, narrow=True):
     """What `fit` would compile, from initial values that float32 can hold, and the hyper-parameters of 20 steps."""
-    net = build(name).set_params(floatX=dtype).initialize(*digits(name), backend="numpy")
+    net = build(name, narrow).set_params(floatX=dtype).initialize(*digits(name), backend="numpy")
     plan = net.plan_
     plan.arrays = {key: array.astype("float32").astype(dtype) for key, array in plan.arrays.items()}
     specs = {key: getattr(net, f"update_{key}", first) for key, first in plan.update.hyper.items()}
@@ -164,6 +164,27 @@ def test_looking_does_not_disturb(backend, name):
         program.get_state()
 
     assert_same_run(run(backend, name, cuts=(7,), between=look), straight(backend, name))
+
+
+@pytest.mark.parametrize("name", ["p2_cifar_convnet", "p6_mnist_convnet"])
+def test_convolutions_as_wide_as_published(backend, name):
+    """Channels that fill a processor's registers meet kernels of the engine that narrow nets do not."""
+
+    def looks(engine, dtype):
+        plan, hyper = plan_of(name, dtype, narrow=False)
+        X, y = digits(name)
+        with opened(engine, plan) as program:
+            program.bind("data", {"input": X.astype(dtype), "target": y.astype("int32")})
+            first = program.predict({"input": X[:BATCH].astype(dtype)})
+            before = program.evaluate("data", batches()[:2])
+            program.train("data", batches()[:1], {key: array[:1] for key, array in hyper.items()}, SEED)
+            layer = program.outputs({"input": X[:BATCH].astype(dtype)}, ["pool1"])[0]
+            return {"prediction": first, "scores": before, "layer": layer,
+                    "prediction later": program.predict({"input": X[:BATCH].astype(dtype)})}  # fmt: skip
+
+    found, right = looks(backend, "float32"), looks(REFERENCE, "float64")
+    for what, array in right.items():
+        np.testing.assert_allclose(found[what], array, rtol=RUN["float32"].rtol, atol=RUN["float32"].atol, err_msg=what)
 
 
 def test_an_engine_s_own_noise_depends_on_seed_and_step_only(backend):

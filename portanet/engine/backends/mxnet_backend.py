@@ -265,8 +265,12 @@ class MxnetProgram(ArrayProgram):
 
     @contextlib.contextmanager
     def _at_work(self):
-        """Alone at work, with shapes as NumPy has them and the threads asked for; all as it was, afterwards."""
-        with _engine, mx.util.np_shape(True), mx.autograd.pause(), threads(self._threads):
+        """Alone at work, with shapes as NumPy has them and the threads asked for; all as it was, afterwards.
+
+        MXNet is told that it trains even where it predicts: else oneDNN puts weights in place into an order of its own,
+        which it refuses to do with parts of a vector. None of our kernels asks for anything else by that.
+        """
+        with _engine, mx.util.np_shape(True), mx.autograd.pause(train_mode=True), threads(self._threads):
             yield
 
     def _zeros(self):
