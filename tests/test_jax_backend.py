@@ -19,6 +19,8 @@ from small_nets import (
     train,
 )
 
+from portanet.engine.plan import OUTPUTS, Plan
+from portanet.engine.tracing import Tracer, call, tracing
 from portanet.updates import adam, sgd
 
 pytestmark = pytest.mark.parametrize("backend", ["jax"], indirect=True)
@@ -172,3 +174,15 @@ def test_rows_that_are_left_out_do_not_count(backend):
         hyper = {name: np.full(3, first) for name, first in plan.update.hyper.items()}
         np.testing.assert_array_equal(program.train("data", [rows] * 3, hyper, 0), one_by_one)
         assert program.evaluate("data", [np.arange(ROWS)]).shape == (1, 1 + len(plan.metrics))
+
+
+def test_int32_stands_for_int64_where_no_64_bits_are_fed(backend):
+    tracer = Tracer("squared")
+    with tracing(tracer):
+        x = call("Cast", tracer.input("x", "int32", ("N",)), to="int64")
+        tracer.output("layer:y", call("Mul", x, x))
+    plan = Plan("float32", tracer.graph.inputs, {}, {}, {}, {OUTPUTS: tracer.graph}, [], None, {})
+    program = backend.compile(plan, CPU, {})
+    assert program.outputs({"x": np.array([2**30], "int32")}, ["y"])[0].tolist() == [0]
+    program.close()
+    assert ("any operator", "int64") in [row[:2] for row in backend.limits]

@@ -16,6 +16,7 @@ __all__ = ["explain", "explain_failure", "gather", "install_command", "probe", "
 # The oldest driver branch that runs builds of each CUDA generation (NVIDIA, "CUDA Compatibility", table 1).
 DRIVERS = {11: 450, 12: 525, 13: 580}
 DRIVER_PAGE = "https://www.nvidia.com/drivers"
+TF32_HELP = "let a GPU round operands of products to 10 bits; float32 means float32 otherwise"
 USE_CPU = "use device='cpu', or a machine with an NVIDIA card"
 HANDING_OVER = {
     "docker": "docker run --gpus all ...",

@@ -21,6 +21,31 @@ class UnsupportedOperator(GraphError):  # noqa: N818
     """The engine has no way to compute an operator; names engine, layer and operator."""
 
 
+def need_dtypes(plan, missing, reason):
+    """Refuse values of some dtypes anywhere in a plan, its update rule included.
+
+    Parameters
+    ----------
+    plan : Plan
+    missing : collection of str
+    reason : str
+        What is said, with ``%s`` for the dtype.
+
+    Raises
+    ------
+    UnsupportedOperator
+        Names the layer and the operator that gives such a value.
+    """
+    graphs = list(plan.graphs.values())
+    if plan.update is not None:
+        graphs += list(plan.update.graphs.values()) + ([plan.update.gradient] if plan.update.gradient else [])
+    for graph in graphs:
+        for node in graph.nodes:
+            for name in node.outputs:
+                if graph.types[name].dtype in missing:
+                    raise UnsupportedOperator(reason % graph.types[name].dtype, node.layer, node.op)
+
+
 class Kernels(dict):
     """An engine's functions by operator, put in where they are written.
 

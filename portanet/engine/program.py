@@ -4,6 +4,9 @@ import difflib
 import signal
 import threading
 
+from .expansions import EXPANSIONS
+from .operators.registry import REGISTRY
+
 
 class HeldInterrupt:
     """Holds a Ctrl-C back while a batch runs, so that a step is taken wholly or not at all.
@@ -59,11 +62,21 @@ class Backend:
     name, version : str
     options : dict
         The engine's own options and their default values.
+    option_help : dict of str to str
+        What each of them is for, in Markdown.
+    carried : dict of str to (str or None)
+        The dtypes that the engine does not compute in: the one it takes instead, or None where a graph with such values
+        is refused.
+    limits : tuple of (str, str, str)
+        What else it can't do, or does in another way: operator, dtype or attribute, and what becomes of it.
     """
 
     name = ""
     version = ""
     options = {}
+    option_help = {}
+    carried = {}
+    limits = ()  # type: tuple
 
     def read_options(self, given):
         """The engine's own options with their defaults, overlaid with those given.
@@ -86,6 +99,29 @@ class Backend:
                 raise ValueError("backend '%s': option %s must be of type %s, got %r" % (
                     self.name, name, type(known[name]).__name__, value))  # fmt: skip
         return dict(known, **given)
+
+    def kernels(self):
+        """The operators that the engine has functions of its own for, as a container of names."""
+        raise NotImplementedError
+
+    def capabilities(self):
+        """What the adapter declares of itself, as data for JSON.
+
+        Returns
+        -------
+        dict
+            "fused" and "expanded" (the composites that have a kernel, and those written out in primitives), "lacks"
+            (the primitives without one), "carried", "limits", and "options" (name to default and meaning).
+        """
+        own = self.kernels()
+        return {
+            "fused": sorted(op for op in EXPANSIONS if op in own),
+            "expanded": sorted(op for op in EXPANSIONS if op not in own),
+            "lacks": sorted(op for op in REGISTRY if op not in EXPANSIONS and op not in own),
+            "carried": dict(self.carried),
+            "limits": [list(row) for row in self.limits],
+            "options": {name: [default, self.option_help[name]] for name, default in self.options.items()},
+        }
 
     def devices(self, kind=None):
         """What the engine can compute on, and why it can't on the rest.

@@ -150,6 +150,9 @@ class Server:
     def _devices(self, kind):
         return self._engine.devices(kind) if kind is not None else self._engine.devices()
 
+    def _capabilities(self):
+        return self._engine.capabilities()
+
     def _compile(self, plan, arrays, device, options):
         program = self._engine.compile(Plan.from_json(plan, arrays), device, options)
         self._count += 1
@@ -207,7 +210,7 @@ def plainly(name):
 
 
 INTERRUPTIBLE = {"compile", "evaluate", "gradients", "outputs", "predict", "train"}
-BACKEND_CALLS = {"devices": "devices", "compile": "compile"}
+BACKEND_CALLS = {"capabilities": "capabilities", "compile": "compile", "devices": "devices"}
 PROGRAM_CALLS = {
     "bind": Server._bind, "unbind": Server._unbind, "train": Server._train, "evaluate": Server._evaluate,
     "close": Server._close, "news": lambda server, number: None,

@@ -56,6 +56,9 @@ class RemoteBackend(Backend):
     def options(self) -> dict[str, Any]:  # type: ignore[override]
         return self.worker().about["options"]
 
+    def capabilities(self):
+        return self.worker().ask("capabilities")[0]
+
     def devices(self, kind=None):
         return tuple(self.worker().ask("devices", kind=kind)[0])
 

@@ -92,7 +92,7 @@ def test_a_new_batch_size_compiles_once(backend, rows):
     net = fitted(backend, rows, width=6)
     compiled = count(net)
     net.set_params(batch_size=25).partial_fit(*rows)
-    more = count(net)
-    assert more > compiled or compiled == 0
+    more, takes_any = count(net), compiled == 0 or backend.name == "theano"  # whose functions know no batch size
+    assert more == compiled if takes_any else more > compiled
     net.partial_fit(*rows, epochs=2)
     assert count(net) == more

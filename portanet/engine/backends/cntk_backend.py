@@ -16,6 +16,7 @@ import numpy as np
 from .. import gpu
 from ..array_program import ArrayProgram, Recent
 from ..data_sets import index_limits
+from ..graph import DTYPES
 from ..kernels.update import FlatArrays, Updater
 from ..lowering import Lowered, composites
 from ..plan import EVALUATE, TRAIN
@@ -24,7 +25,7 @@ from ..shapes import is_symbolic, parse
 from .cntk_function import Function
 from .cntk_kernels import KERNELS
 from .cntk_start import cntk
-from .cntk_values import EXACT, Memory, carrier
+from .cntk_values import CARRIERS, EXACT, LIMITS, Memory, carrier
 
 FUNCTIONS = 32
 SMALL = 1 << 12  # float32 holds the product of two such numbers
@@ -39,6 +40,12 @@ class CntkBackend(Backend):
 
     name = "cntk"
     version = cntk.__version__.strip()
+    carried = {dtype: CARRIERS[dtype].__name__ if dtype in CARRIERS else None
+               for dtype in DTYPES if dtype not in ("float32", "float64")}  # fmt: skip
+    limits = LIMITS
+
+    def kernels(self):
+        return KERNELS
 
     def __init__(self):
         self._compiled = Recent()
@@ -102,8 +109,7 @@ class Compiled:
             self.updater = Updater(np, plan.update, self.parameters, self.gradients)
         arrays = dict(self.parameters.views, **self.running)
         self._state = {name: Memory(array) for name, array in arrays.items() if array.size}
-        self.pairs = {name: (self._state[name], Memory(array))
-                      for name, array in self.gradients.views.items() if array.size}  # fmt: skip
+        self._pairs = [(self._state[name], Memory(array)) for name, array in self.gradients.views.items() if array.size]
 
     def kernels(self):
         """Which composites are kept."""
@@ -114,7 +120,7 @@ class Compiled:
 
         def build():
             self.count += 1
-            return Function(self._graphs[role], self._state, self._small, rows)
+            return Function(self._graphs[role], self._state, self._small, rows, self._pairs)
 
         return self._functions.get((role, rows), build)
 
@@ -204,7 +210,7 @@ class CntkProgram(ArrayProgram):
             function.feed(name, array, rows)
         function.draw(seed, self.step)
         outputs = self.plan.graphs[TRAIN].outputs
-        function.run(list(outputs), "objective" if "objective" in outputs else "loss", compiled.pairs)
+        function.run(list(outputs), "objective" if "objective" in outputs else "loss")
         return function
 
     def _train(self, arrays, rows, hyper, seed):

@@ -29,14 +29,16 @@ class Function:
     small : set of str
         Inputs of small whole numbers, which float32 holds.
     rows : int
+    gradients : collection of (Memory, Memory)
+        Parameters, and where `run` writes their gradients.
 
     Attributes
     ----------
     noise : HostNoise
     """
 
-    def __init__(self, lowered, state, small, rows):
-        self.noise, self._small, self._rows = HostNoise(lowered.calls), small, rows
+    def __init__(self, lowered, state, small, rows, gradients=()):
+        self.noise, self._small, self._rows, self._gradients = HostNoise(lowered.calls), small, rows, gradients
         graph, sizes = lowered.graph, {"N": rows}
         self._own, self._empty = {}, {}
         for name, kind in graph.inputs.items():
@@ -45,7 +47,7 @@ class Function:
         self._draws = {call.number: Memory.empty(bound(call.kinds[0].shape, sizes), carrier(call.kinds[0].dtype))
                        for call in self.noise.calls}  # fmt: skip
         used = [state[name] for name in graph.inputs if name in state]
-        self._read = used + list(self._own.values()) + list(self._draws.values())
+        self._read = [each.parameter for each in used + list(self._own.values()) + list(self._draws.values())]
         feeds = {name: each.parameter for name, each in state.items()}
         feeds.update(self._empty, **{name: each.parameter for name, each in self._own.items()})
         self._build(lowered.run(feeds, FedDraws(self._draws)), graph)
@@ -68,7 +70,7 @@ class Function:
         self._results = {role: Memory.empty(one.shape, one.dtype) for role, one in self._outputs.items()}
         self._root = cntk.combine(list(self._outputs.values())) if self._outputs else None
         self._reached = {role: reached(one) for role, one in self._variables.items()}
-        self._one = Memory(np.ones((), np.float64))
+        self._ways, self._ones = {}, []
 
     def feed(self, name, array, rows=None):
         """Put in the array of an input, or some rows of it."""
@@ -93,7 +95,7 @@ class Function:
             else:
                 own[...] = drawn
 
-    def run(self, roles, pulled=None, gradients=None):
+    def run(self, roles, pulled=None):
         """Compute results, which `result` then gives, and the gradients of one of them.
 
         Parameters
@@ -101,37 +103,41 @@ class Function:
         roles : list of str
         pulled : str, optional
             Role of the scalar that is differentiated.
-        gradients : dict of str to (Memory, Memory)
-            Parameters, and where their gradients are to be written.
         """
-        for memory in self._read:
-            memory.parameter.record_value_update()
-        wanted = {self._variables[role]: self._results[role].value for role in roles if role in self._variables}
-        if pulled in self._variables:
-            self._pull(wanted, pulled, gradients)
+        key = pulled, tuple(roles)
+        if key not in self._ways:
+            self._ways[key] = self._way(roles, pulled)
+        wanted, backward, others, untouched = self._ways[key]
+        for parameter in self._read:
+            parameter.record_value_update()
+        if backward is not None:
+            root, seed, pairs = backward
+            self._root._backward(self._root._forward({}, wanted, CPU, root, others), seed, pairs)
         elif wanted:
             self._root._forward({}, wanted, CPU, set(), set())
-        for parameter, gradient in (gradients or {}).values():
-            if parameter.parameter.uid not in self._reached.get(pulled, ()):
-                gradient.array[...] = 0
+        for array in untouched:
+            array[...] = 0
 
-    def _pull(self, wanted, pulled, gradients):
-        root = self._variables[pulled]
-        wanted[root] = self._results[pulled].value
-        pairs = {parameter.parameter: gradient.value for parameter, gradient in gradients.values()
-                 if parameter.parameter.uid in self._reached[pulled]}  # fmt: skip
-        mine = {parameter.uid for parameter in pairs}
-        others = {one for one in self._root.parameters if one.uid in self._reached[pulled] and one.uid not in mine}
+    def _way(self, roles, pulled):
+        """What CNTK is asked for: results; root, its gradient and those it gives; what is held; and arrays left at 0.
+
+        Sorting parameters takes as long as a small layer, so it is done once.
+        """
+        roots = self._variables
+        wanted = {roots[role]: self._results[role].value for role in roles if role in roots}
+        if pulled is None:
+            return wanted, None, None, ()
+        through = self._reached.get(pulled, ())
+        pairs = {one.parameter: grad.value for one, grad in self._gradients if one.parameter.uid in through}
+        untouched = [grad.array for one, grad in self._gradients if one.parameter.uid not in through]
+        if pulled in roots:
+            wanted[roots[pulled]] = self._results[pulled].value
         if not pairs:
-            self._root._forward({}, wanted, CPU, set(), set())
-            return
-        state = self._root._forward({}, wanted, CPU, {root}, others)
-        self._root._backward(state, {root: self._seed(root)}, pairs)
-
-    def _seed(self, root):
-        if self._one.array.dtype != root.dtype:
-            self._one = Memory(np.ones((), root.dtype))
-        return self._one.value
+            return wanted, None, None, untouched
+        root, mine = roots[pulled], {parameter.uid for parameter in pairs}
+        others = {one for one in self._root.parameters if one.uid in through and one.uid not in mine}
+        self._ones.append(Memory(np.ones((), root.dtype)))  # its value reads the array for as long as it is used
+        return wanted, ({root}, {root: self._ones[-1].value}, pairs), others, untouched
 
     def result(self, role):
         """A fresh array of a result, in the dtype that the graph gives it."""

@@ -21,14 +21,12 @@ from .cntk_start import CPU, cntk
 CARRIERS = {"float32": np.float32, "float64": np.float64, "int32": np.float64, "int64": np.float64,
             "uint8": np.float32, "uint16": np.float32, "bool": np.float32}  # fmt: skip
 LIMITS = (
-    ("any operator", "float16, bfloat16", "refused: CNTK computes in float32 and float64 on a CPU"),
-    ("any operator", "int32, int64", "carried by float64: exact up to 2**53, no wrap-around; larger data are refused"),
+    ("any operator", "int32, int64", "exact up to 2**53, no wrap-around; larger data are refused"),
     ("Gather, GatherElements", "float32", "refused beyond 2**24 entries: CNTK takes indices in the type of the data"),
     ("Conv, ConvTranspose", "dilations", "CNTK has none on a CPU: done with zeros between the kernel's values, "
      "exact, but with as much work as a kernel of that extent"),
     ("MatMul", "stacks of matrices", "one product after the other: right, but slow"),
 )  # fmt: skip
-"""What this engine can't do, or does in another way: operator, dtype or attribute, and what becomes of it."""
 EXACT = {np.float32: 1 << 24, np.float64: 1 << 53}
 
 

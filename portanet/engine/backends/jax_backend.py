@@ -25,14 +25,16 @@ def backend():
 
 
 class JaxBackend(Backend):
-    """JAX on XLA.
-
-    Options: ``allow_tf32`` lets a GPU round the operands of products to 10 bits of mantissa.
-    """
+    """JAX on XLA; `option_help` tells of its option."""
 
     name = "jax"
     version = jax.__version__
     options = {"allow_tf32": False}
+    option_help = {"allow_tf32": gpu.TF32_HELP}
+    limits = (("any operator", "int64", "computed in int32 where neither int64 nor float64 is fed"),)
+
+    def kernels(self):
+        return kernels("cpu")
 
     def __init__(self):
         self._compiled = Recent()

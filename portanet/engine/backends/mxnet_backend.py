@@ -12,14 +12,15 @@ import numpy as np
 from .. import gpu
 from ..array_program import ArrayProgram, Recent
 from ..graph import Graph
-from ..lowering import Lowered, UnsupportedOperator, composites
+from ..lowering import Lowered, composites, need_dtypes
 from ..noise import HostNoise
 from ..operators.shaping import squeezed_axes
 from ..plan import EVALUATE, TRAIN
 from ..program import Backend
 from ..shapes import bind, parse
+from .mxnet_kernels import LIMITS
 from .mxnet_rules import RULES
-from .mxnet_symbols import MISSING_DTYPES, Function, apply, building, constant, fetch, mx, upload, variable
+from .mxnet_symbols import CARRIED, MISSING_DTYPES, Function, apply, building, constant, fetch, mx, upload, variable
 from .mxnet_threads import count_threads, threads
 from .mxnet_windows import KERNELS
 
@@ -40,6 +41,11 @@ class MxnetBackend(Backend):
 
     name = "mxnet"
     version = mx.__version__
+    carried = dict(dict.fromkeys(MISSING_DTYPES), **CARRIED)
+    limits = LIMITS
+
+    def kernels(self):
+        return KERNELS
 
     def __init__(self):
         self._compiled = Recent()
@@ -139,7 +145,7 @@ class Compiled:
 
     def __init__(self, plan):
         self.plan, self.count, self._made = plan, 0, Recent(32)
-        _need_dtypes(plan)
+        need_dtypes(plan, MISSING_DTYPES, "mxnet has no products of %s on the CPU; allowed: float32, float64")
         self._data = set(plan.inputs) | set(plan.targets)
         ends = np.cumsum([int(np.prod(shape)) for shape in plan.trainable.values()], dtype=int).tolist()
         self.layout = [(name, tuple(shape), end - int(np.prod(shape)), end)
@@ -222,18 +228,6 @@ class UpdateRun:
     def __call__(self, feeds):
         """New values by role; `feeds` are vectors by role, "grad", and `SCALARS`."""
         return dict(zip(self._roles, self._function.run(feeds)))
-
-
-def _need_dtypes(plan):
-    graphs = list(plan.graphs.values())
-    if plan.update is not None:
-        graphs += list(plan.update.graphs.values()) + ([plan.update.gradient] if plan.update.gradient else [])
-    for graph in graphs:
-        for node in graph.nodes:
-            for name in node.outputs:
-                if graph.types[name].dtype in MISSING_DTYPES:
-                    raise UnsupportedOperator("mxnet has no products of %s on the CPU; allowed: float32, float64"
-                                              % graph.types[name].dtype, node.layer, node.op)  # fmt: skip
 
 
 _engine = threading.RLock()  # cached operators, and MXNet's engine in one thread, serve one caller at a time

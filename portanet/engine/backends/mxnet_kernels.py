@@ -34,6 +34,7 @@ BINARY = {
 KERNELS.plain({op: functools.partial(apply, name) for op, name in dict(UNARY, **BINARY).items()})
 KERNELS.plain({"Identity": lambda x: x})
 MOST_AXES = 5  # that MXNet broadcasts over
+LIMITS = (("Where", "broadcasting over more than %d axes" % MOST_AXES, "refused"),)
 
 
 def _cast(x, dtype):

@@ -15,10 +15,12 @@ from ..expansions import EXPANSIONS, expand
 from ..kernels import BACKWARD, FORWARD
 from ..kernels.tape import Tape
 from ..kernels.update import FlatArrays, Updater
+from ..lowering import need_dtypes
 from ..noise import Source
 from ..plan import EVALUATE, OUTPUTS, TRAIN
 from ..program import Backend
 
+LACKING = ("bfloat16",)
 CPU = {"kind": "cpu", "index": 0, "name": "CPU"}
 
 
@@ -31,6 +33,10 @@ class NumpyBackend(Backend):
 
     name = "numpy"
     version = np.__version__
+    carried = dict.fromkeys(LACKING)
+
+    def kernels(self):
+        return FORWARD
 
     def devices(self, kind=None):
         if kind == "cpu":
@@ -45,6 +51,7 @@ class NumpyBackend(Backend):
 
     def compile(self, plan, device, options):
         options = self.read_options(options)
+        need_dtypes(plan, LACKING, "numpy has no %s; use float32, or another engine")
         if device["kind"] == "cpu":
             return NumpyProgram(plan, device, options)
         from . import numpy_cupy

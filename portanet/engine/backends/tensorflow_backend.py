@@ -43,15 +43,18 @@ def backend():
 
 
 class TensorflowBackend(Backend):
-    """TensorFlow 2.
-
-    Options: ``allow_tf32`` lets a GPU round the operands of products to 10 bits of mantissa; ``jit`` is whether
-    training is compiled by XLA: "on", "off", or "auto", for nets without convolution and pooling.
-    """
+    """TensorFlow 2; `option_help` tells of its options."""
 
     name = "tensorflow"
     version = tf.__version__
     options = {"allow_tf32": False, "jit": "auto"}
+    option_help = {
+        "allow_tf32": gpu.TF32_HELP,
+        "jit": 'XLA for the training of nets without convolution and pooling; `"on"`, `"off"`',
+    }
+
+    def kernels(self):
+        return KERNELS
 
     def __init__(self):
         self._compiled = Recent()

@@ -14,7 +14,9 @@ from ..functional_program import FunctionalProgram, to_numpy
 from ..plan import EVALUATE, TRAIN
 from ..program import Backend, DeviceFault
 from .theano_functions import APPLY, GRADIENTS, Compiled, mapped
+from .theano_kernels import LACKING
 from .theano_start import Blas, theano
+from .theano_tables import COMPILED
 
 COMPILE = ("auto", "always", "never")
 PATIENCE = 1000000000  # nanoseconds
@@ -37,15 +39,19 @@ def backend():
 
 
 class TheanoBackend(Backend):
-    """Theano-PyMC.
-
-    Options: ``compile`` is when functions are compiled to C: "auto", once a program has computed for about a second,
-    "always" (then a run is the same to the last bit however long it is), or "never".
-    """
+    """Theano-PyMC; `option_help` tells of its option."""
 
     name = "theano"
     version = theano.__version__
     options = {"compile": "auto"}
+    option_help = {
+        "compile": 'functions are compiled to C once a program has computed for about a second; `"always"` (a run is '
+                   'then the same to the last bit however long it is), `"never"`',
+    }  # fmt: skip
+    carried = dict.fromkeys(LACKING)
+
+    def kernels(self):
+        return COMPILED
 
     def __init__(self):
         self._compiled = Recent()

@@ -27,16 +27,23 @@ def backend():
 
 
 class TorchBackend(Backend):
-    """PyTorch 2.
+    """PyTorch 2; `option_help` tells of its options.
 
-    Options: ``allow_tf32`` lets a GPU round the operands of products to 10 bits of mantissa. ``compile`` hands the
-    training graph to `torch.compile` in that mode ("default", "reduce-overhead" for CUDA graphs, "max-autotune"); it
-    is "off" unless asked for, since on a CPU it was slower on every net measured (docs/engines.md).
+    `torch.compile` is off unless asked for, since on a CPU it was slower on every net measured (docs/engines.md).
     """
 
     name = "torch"
     version = torch.__version__
     options = {"allow_tf32": False, "compile": "off"}
+    option_help = {
+        "allow_tf32": gpu.TF32_HELP,
+        "compile": 'hand the training graph to `torch.compile`: `"default"`, `"reduce-overhead"` (CUDA graphs), '
+                   '`"max-autotune"`',
+    }  # fmt: skip
+    carried = {"uint16": "int32"}
+
+    def kernels(self):
+        return KERNELS
 
     def __init__(self):
         self._compiled = Recent()
