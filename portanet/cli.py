@@ -8,6 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from portanet.benchmarks.command import add_benchmark
 from portanet.env_command import add_env
 from portanet.exceptions import BackendUnavailable, PortanetError
 from portanet.tables import table
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_doctor(commands, common)
     add_env(commands, common)
     _add_parity(commands, common)
+    add_benchmark(commands, common)
     return parser
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -247,11 +246,11 @@ _NESTED: dict[type, dict[str, type]] = {
 def write(path: str | os.PathLike[str], record: Any) -> None:
     """Put a record, or any JSON-able data, at that path; a reader sees all of it or what was there before."""
     data = asdict(record) if dataclasses.is_dataclass(record) and not isinstance(record, type) else record
-    folder = Path(path).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=folder, suffix=".part", delete=False) as file:
-        json.dump(data, file, indent=1, allow_nan=True)
-    os.replace(file.name, path)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_text(json.dumps(data, indent=1), "utf-8")
+    os.replace(part, path)
 
 
 def read(path: str | os.PathLike[str], kind: type[Record]) -> Record:
