@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_doctor(commands, common)
     add_env(commands, common)
     _add_parity(commands, common)
+    _add_tune(commands, common)
     add_benchmark(commands, common)
     return parser
 
@@ -133,6 +134,24 @@ def _add_parity(commands: argparse._SubParsersAction, common: argparse.ArgumentP
     parity.add_argument("--floatX", help="float type of the engines (default: the net's)")
     parity.add_argument("--json", action="store_true", help="print every comparison as JSON")
     parity.set_defaults(run=_parity)
+
+
+def _add_tune(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
+    tune = commands.add_parser(
+        "tune", parents=[common], help="find the engine and device that train a net soonest",
+        description="Train a few batches of a net on each engine and device, say which one would be done first and "
+        "why, and remember it for backend='fastest'.",
+    )  # fmt: skip
+    tune.add_argument("net", nargs="?", metavar="NET", help="a pickled net, module:attribute or file.py:attribute, as "
+                      "for 'portanet parity'; give only files you trust")  # fmt: skip
+    tune.add_argument("--data", nargs="+", metavar="FILE", help="X.npy y.npy, or one .npz file with X and y")
+    tune.add_argument("--epochs", type=int, help="epochs that are planned (default: the net's)")
+    tune.add_argument("--budget", type=float, metavar="SECONDS", help="what may be lost on measuring (default: a tenth "
+                      "of the planned training)")  # fmt: skip
+    tune.add_argument("--engines", metavar="NAMES", help="engines with commas between (default: all)")
+    tune.add_argument("--device", help="auto, cpu, gpu or gpu:<index> (default: as the net says)")
+    tune.add_argument("--forget", action="store_true", help="first forget all that was measured on this machine")
+    tune.set_defaults(run=_tune)
 
 
 class _Version(argparse.Action):
@@ -241,3 +260,19 @@ def _parity(args: argparse.Namespace) -> int:
     else:
         print(report)
     return report.exit_status
+
+
+def _tune(args: argparse.Namespace) -> int:
+    if args.forget:
+        from portanet.tuner.memory import forget
+
+        print(forget())
+        if args.net is None:
+            return 0
+    if args.net is None or args.data is None:
+        raise PortanetError("tune needs a net and its data: portanet tune net.py:net --data X.npy y.npy")
+    from portanet.tuner.command import run
+
+    tuning = run(args.net, args.data, args.epochs, args.budget, args.engines, args.device)
+    print(tuning)
+    return 130 if tuning.interrupted else 0

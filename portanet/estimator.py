@@ -96,7 +96,7 @@ class NeuralNet(KeywordParameters):
         0 is silent, 1 prints each epoch, 2 also the layers. By default as configured.
     backend, device, floatX, threads, isolate : optional
         Where and how to compute, and whether in a process of its own; by default as configured (see
-        `portanet.runtime.config`).
+        `portanet.runtime.config`). ``backend="fastest"`` takes what trains soonest, see `tune`.
     options : dict, optional
         Options of the engine.
     **kwargs
@@ -155,7 +155,8 @@ class NeuralNet(KeywordParameters):
         epochs : int, optional
             Instead of `max_epochs`.
         backend, device : str, optional
-            For this fit, before `backend` and `device` of the net and of the configuration.
+            For this fit, before `backend` and `device` of the net and of the configuration. ``backend="fastest"`` takes
+            what `tune` found, or tunes first.
 
         Returns
         -------
@@ -203,8 +204,60 @@ class NeuralNet(KeywordParameters):
         """Make layers and initial weights for such data, without training."""
         X, y = inputs.check_both(self, X, y, reset=True)
         self._declare(X, y)
-        self._place(self.class_weight is not None, backend, device)
+        where = self._whereabouts(X, y, None, self.max_epochs, self.train_split, backend, device)
+        self._place(self.class_weight is not None, *where)
         return self
+
+    def tune(self, X, y, sample_weight=None, *, epochs=None, budget=None, engines=None, device=None, explain=False,
+             apply=True):  # fmt: skip
+        """Find the engine, device and number of threads that train this net on these data soonest.
+
+        A few batches are trained on each candidate. What a candidate takes in all is predicted as the time to start and
+        to compile, if that is not done yet, and that of the planned epochs, validation included and custom scores not.
+        What was measured is remembered for this machine, net, batch size and versions; only what is missing is
+        measured. Weights, history and random numbers of the net stay as they are.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `fit`.
+        epochs : int, optional
+            How many `fit` will train; by default `max_epochs`. A long compilation pays for many.
+        budget : float, optional
+            Seconds that may be lost on measuring; starting and compiling the one chosen is not lost. By default a tenth
+            of the predicted training.
+        engines : str or sequence of str, optional
+            Names of those that take part, in a text with commas between; by default all that can be had here.
+        device : str, optional
+            By default as the net or the configuration says; "auto" tries CPU and GPU.
+        explain : bool
+            Whether the table and the reasons are printed.
+        apply : bool
+            Whether `backend`, `device` and `threads` of the net are set to the choice.
+
+        Returns
+        -------
+        Tuning
+            Its `choice`, the `table` of all candidates, and `explain()`. After Ctrl-C it holds the best so far,
+            `interrupted` is true, and nothing is set.
+
+        Raises
+        ------
+        BackendNotFound, DeviceNotFound
+            When a name means none.
+        BackendUnavailable
+            When no candidate can train the net.
+        ValueError
+            When data, `epochs` or `budget` do not fit.
+        """
+        from .tuner import tune
+
+        tuning = tune(self, X, y, sample_weight, epochs=epochs, budget=budget, engines=engines, device=device)
+        if explain or tuning.interrupted:
+            print(tuning)
+        if apply and not tuning.interrupted:
+            tuning.apply_to(self)
+        return tuning
 
     def _declare(self, X: Mapping, y: Any, classes: Any = None) -> None:
         """Layers for these data, and the random numbers to start them with."""
@@ -263,23 +316,30 @@ class NeuralNet(KeywordParameters):
     def _float_type(self) -> str:
         return config.get("floatX", self.floatX)
 
-    def _place(self, weighted: bool, backend: str | None = None, device: str | None = None) -> Any:
+    def _compile(self, weighted: bool) -> Any:
+        """The plan of the layers, with their initial weights."""
+        weights = np.random.default_rng([self.noise_seed_, 0])
+        return compile_plan(self.layers_, self._task(weighted), self._trace_update(), self._float_type(), weights)
+
+    def _place(self, weighted: bool, backend: str | None = None, device: str | None = None,
+               threads: int | None = None) -> Any:  # fmt: skip
         """The program for what is wished, made anew only where that differs from the last."""
         wished = {
             "backend": backend or self.backend, "device": device or self.device, "options": self.options,
-            "threads": config.get("threads", self.threads), "isolate": config.get("isolate", self.isolate),
+            "threads": config.get("threads", threads or self.threads), "isolate": config.get("isolate", self.isolate),
             "floatX": self._float_type(), "weighted": weighted, "reproducible": config.get("reproducible"),
             "update": self.update, "rule": sorted(self._hyper()), "objective": self.objective,
             "loss": self.objective_loss_function, "penalties": self._under("objective"),
             "limits": (self.grad_clipping, self.total_norm_constraint, self.norm_constraint),
         }  # fmt: skip
         wished["backend"] = config.get("backend", wished["backend"])
+        if wished["backend"] == config.FASTEST:  # with nothing to train there is nothing to measure
+            wished["backend"] = getattr(self, "record_", {}).get("backend", "numpy")
         wished["device"] = config.get("device", wished["device"])
         if self._program is not None and self._placed == wished:
             return self._program
         started = time.perf_counter()
-        weights = np.random.default_rng([self.noise_seed_, 0])
-        plan = compile_plan(self.layers_, self._task(weighted), self._trace_update(), wished["floatX"], weights)
+        plan = self._compile(weighted)
         program = place(plan, *(wished[key] for key in WHERE))
         program.record["compile_seconds"] = time.perf_counter() - started
         state = self._state if self._program is None else self._program.get_state()
@@ -301,17 +361,31 @@ class NeuralNet(KeywordParameters):
     def _train(self, X, y, sample_weight, epochs, split, backend, device):
         """Train from where the net stands."""
         weight = self._weights(X, y, sample_weight)
-        self._where = (weight is not None, backend, device)
+        self._where = (weight is not None, *self._whereabouts(X, y, sample_weight, epochs, split, backend, device))
         program = self._place(*self._where)
         started = time.perf_counter()
         try:
-            with limited_threads(config.get("threads", self.threads)):
+            with self._limited_threads():
                 train(self._run(program, X, y, weight, epochs, split))
         except DeviceFault as fault:
             raise unavailable(program.record["device"], program.record["backend"], fault) from fault
         self.record_ = {**program.record, "train_seconds": time.perf_counter() - started}
         self.n_iter_ = len(self.train_history_)
         return self
+
+    def _whereabouts(self, X, y, sample_weight, epochs, split, backend, device) -> tuple:
+        """Backend, device and threads for `_place`: as given, or found out where the fastest is wished."""
+        if config.get("backend", backend or self.backend) != config.FASTEST:
+            return backend, device, None
+        from .tuner import fastest
+
+        choice = fastest(self, X, y, sample_weight, epochs, split, device)
+        return choice.backend, choice.device, choice.threads
+
+    def _limited_threads(self):
+        """As many threads as are asked for now, else as the program was made for."""
+        asked = config.get("threads", self.threads)
+        return limited_threads(self._placed["threads"] if asked is None and self._placed else asked)
 
     def _run(self, program, X, y, weight, epochs, split) -> Run:
         arrays = self._arrays(X, y, weight)
@@ -410,7 +484,7 @@ class NeuralNet(KeywordParameters):
     def _in_batches(self, feeds: Mapping[str, np.ndarray], rows: np.ndarray, run: Callable) -> np.ndarray:
         program, parts = self._running_program(), []
         whole = len(rows) == inputs.row_count(feeds)
-        with limited_threads(config.get("threads", self.threads)):
+        with self._limited_threads():
             for batch in self._iterator(False).rows(len(rows)):
                 part = slice(batch[0], batch[-1] + 1) if whole else rows[batch]
                 parts.append(run(program, {

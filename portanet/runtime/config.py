@@ -35,6 +35,7 @@ from portanet.runtime import registry
 from portanet.runtime.devices import parse_device
 
 __all__ = [
+    "FASTEST",
     "FLOAT_TYPES",
     "SETTINGS",
     "Resolved",
@@ -47,6 +48,7 @@ __all__ = [
     "resolve_all",
 ]
 
+FASTEST = "fastest"  # as a backend's name: the one that trains the net at hand soonest
 FLOAT_TYPES = ("float32", "float64", "float16", "bfloat16")
 PROJECT_FILE = "portanet.toml"
 _TRUTH = {
@@ -81,6 +83,10 @@ class Setting:
 
 
 Layer = dict[str, Resolved]  # settings by name, engine options as "options.<backend>.<key>"
+
+
+def _read_backend(raw: Any) -> str:
+    return raw if raw == FASTEST else registry.check(raw)
 
 
 def _read_float_type(raw: Any) -> str:
@@ -145,7 +151,13 @@ def _read_folder(raw: Any) -> Path:
 SETTINGS = {
     setting.name: setting
     for setting in (
-        Setting("backend", "numpy", registry.check, "PORTANET_BACKEND", "the engine that trains"),
+        Setting(
+            "backend",
+            "numpy",
+            _read_backend,
+            "PORTANET_BACKEND",
+            "the engine that trains; 'fastest' measures which one trains the net at hand soonest",
+        ),
         Setting(
             "device",
             "auto",

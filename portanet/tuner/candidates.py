@@ -1,0 +1,218 @@
+"""What could train a net on this machine, and what is to be expected of it before it is tried."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ..engine import gpu_facts
+from ..exceptions import BackendUnavailable, ConfigError
+from ..runtime import environments, registry
+from ..runtime.devices import DeviceSpec
+from .halving import Entrant, Guess
+
+__all__ = ["Absent", "Candidate", "describe_kind", "field_of", "physical_cores", "prior", "thread_counts"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way of training: an engine, a device, and how many threads compute.
+
+    Attributes
+    ----------
+    backend : str
+    device : str
+        ``"cpu"``, or ``"gpu"`` or ``"gpu:<index>"``.
+    threads : int or None
+        None leaves their number to the engine.
+    options : dict
+        Of the engine, as a net's `options`.
+
+    Examples
+    --------
+    >>> str(Candidate("torch", "cpu", 2))
+    'torch, cpu, 2 threads'
+    """
+
+    backend: str
+    device: str = "cpu"
+    threads: int | None = None
+    options: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    def __str__(self) -> str:
+        counted = {None: "", 1: ", 1 thread"}.get(self.threads, f", {self.threads} threads")
+        return f"{self.backend}, {self.device}{counted}"
+
+
+@dataclass(frozen=True)
+class Absent:
+    """An engine that is not a candidate, and why."""
+
+    backend: str
+    device: str
+    reason: str
+
+
+# Seconds to start an engine and to compile a small net, and its speed beside NumPy's for nets of matrix products and
+# for convolutional ones: guesses, from what small nets took on x86-64 machines of 2 cores. They decide what is tried
+# first and what is not worth a try, no more; what was measured on this machine takes their place.
+PRIORS = {
+    "numpy": (0.0, 0.05, {"products": 1.0, "convolution": 1.0}),
+    "torch": (2.0, 0.1, {"products": 1.0, "convolution": 4.0}),
+    "jax": (1.2, 1.2, {"products": 1.4, "convolution": 2.5}),
+    "tensorflow": (8.0, 2.0, {"products": 1.1, "convolution": 4.0}),
+    "mxnet": (1.3, 0.2, {"products": 1.0, "convolution": 3.5}),
+    "theano": (1.5, 35.0, {"products": 1.0, "convolution": 1.2}),
+    "cntk": (1.2, 0.2, {"products": 0.7, "convolution": 1.6}),
+}
+MEASURED_WITH = {"theano": {"compile": "always"}}  # left to itself, it computes the first second in Python
+UNKNOWN = (2.0, 1.0, {"products": 1.0, "convolution": 2.0})
+GPU_START, GPU_SPEED = 3.0, {"products": 2.0, "convolution": 5.0}
+WITH_GPU = ("numpy", "torch", "jax", "tensorflow")
+FIXED_THREADS = ("jax", "tensorflow")
+CONVOLUTIONS = ("Conv", "ConvTranspose")
+
+
+def describe_kind(plan: Any) -> str:
+    """ "convolution" where the training graph has one, else "products"."""
+    ops = {node.op for node in plan.graphs["train"].nodes}
+    return "convolution" if ops.intersection(CONVOLUTIONS) else "products"
+
+
+def prior(backend: str, device: str, kind: str) -> Guess:
+    """What is expected of an engine that was never measured on this machine.
+
+    Parameters
+    ----------
+    backend, device : str
+    kind : str
+        See `describe_kind`.
+
+    Examples
+    --------
+    >>> prior("theano", "cpu", "products").compile > 10
+    True
+    """
+    start, compiling, speeds = PRIORS.get(backend, UNKNOWN)
+    if device == "cpu":
+        return Guess(start, compiling, speeds[kind])
+    return Guess(start + GPU_START, compiling, speeds[kind] * GPU_SPEED[kind])
+
+
+def is_here(backend: str) -> bool:
+    """Whether the engine runs in this process and is imported already, so that starting it takes nothing."""
+    row = registry.ROWS.get(backend)
+    return row is not None and (row.requires is None or row.requires in sys.modules)
+
+
+def in_process(backend: str, isolate: bool) -> bool:
+    row = registry.ROWS.get(backend)
+    return not isolate and (row is None or row.requires is None or importlib.util.find_spec(row.requires) is not None)
+
+
+def field_of(engines: Sequence[str], device: DeviceSpec, threads: int | None,
+             options: dict[str, Any]) -> tuple[list[Candidate], list[Absent]]:  # fmt: skip
+    """The candidates among those engines, one for each device, and the engines that can't be had.
+
+    Parameters
+    ----------
+    engines : sequence of str
+    device : DeviceSpec
+        What the net asks for; "auto" takes part on the CPU and, where the machine has a card, on that.
+    threads : int or None
+        As the net or the configuration says.
+    options : dict of str to dict
+        Engines' own, by engine.
+    """
+    found, absent = [], []
+    for backend in engines:
+        reason = _why_absent(backend)
+        for name in _devices(backend, device):
+            if reason:
+                absent.append(Absent(backend, name, reason))
+            else:
+                found.append(Candidate(backend, name, threads, options.get(backend, {})))
+    return found, absent
+
+
+def _devices(backend: str, device: DeviceSpec) -> list[str]:
+    if device.kind != "auto":
+        return [str(device)]
+    able = backend in WITH_GPU or backend not in registry.ROWS
+    return ["cpu", "gpu"] if able and has_card() else ["cpu"]
+
+
+@cache
+def has_card() -> bool:
+    """Whether this machine shows a graphics card with a driver; no engine is asked."""
+    facts = gpu_facts.this_machine()
+    return bool(facts.get("cards"))
+
+
+def _why_absent(backend: str) -> str:
+    row = registry.ROWS.get(backend)
+    if row is None or row.requires is None or importlib.util.find_spec(row.requires) is not None:
+        return ""
+    try:
+        return row.missing if environments.find(backend) is None else ""
+    except (BackendUnavailable, ConfigError) as error:
+        return str(error)
+
+
+def thread_counts(candidate: Candidate, isolate: bool) -> list[int]:
+    """Numbers of threads worth a try besides the engine's own choice, which mostly is one for each processor.
+
+    None where the engine takes their number only once, or where it is asked for.
+    """
+    fixed = candidate.backend in FIXED_THREADS and in_process(candidate.backend, isolate)
+    if candidate.device != "cpu" or candidate.threads is not None or fixed:
+        return []
+    most = physical_cores()
+    return sorted({most, *(2**power for power in range(most.bit_length()))} - {len(usable_processors())})
+
+
+def usable_processors() -> set[int]:
+    """Numbers of the processors that this process may use."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
+@cache
+def physical_cores() -> int:
+    """Cores that this process may use, threads of one core counted once.
+
+    >>> 1 <= physical_cores() <= (os.cpu_count() or 1)
+    True
+    """
+    cores = set()
+    for number in usable_processors():
+        siblings = Path(f"/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list")
+        try:
+            cores.add(siblings.read_text())
+        except OSError:  # another system, or hidden in a container
+            cores.add(str(number))
+    return max(len(cores), 1)
+
+
+def entrants(candidates: Sequence[Candidate], kind: str, remembered: Any) -> list[Entrant]:
+    """Candidates with what is known or guessed of each.
+
+    Parameters
+    ----------
+    candidates : sequence of Candidate
+    kind : str
+        See `describe_kind`.
+    remembered : Memory
+        What this machine was found to take.
+    """
+    made = []
+    for one in candidates:
+        guess = remembered.guess(one, kind) or prior(one.backend, one.device, kind)
+        here = is_here(one.backend)
+        made.append(Entrant(one, guess.started() if here else guess, remembered.sample(one, here)))
+    return made
