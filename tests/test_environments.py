@@ -403,8 +403,8 @@ def test_variables_that_an_engine_needs(tmp_path):
     assert variables("mxnet")["MXNET_ENGINE_TYPE"] == "NaiveEngine"
     assert variables("mxnet", MXNET_ENGINE_TYPE="ThreadedEngine")["MXNET_ENGINE_TYPE"] == "ThreadedEngine"
     assert variables("mxnet", MXNET_MKLDNN_ENABLED="0")["MXNET_MKLDNN_ENABLED"] == "1"
-    assert variables("mxnet")["OMP_WAIT_POLICY"] == "passive"
-    assert variables("mxnet", OMP_WAIT_POLICY="active")["OMP_WAIT_POLICY"] == "active"
+    assert variables("mxnet")["GOMP_SPINCOUNT"] == "10000"
+    assert variables("mxnet", GOMP_SPINCOUNT="0")["GOMP_SPINCOUNT"] == "0"
     assert variables("cntk")["KMP_WARNINGS"] == "0"
 
 
