@@ -144,7 +144,7 @@ RECIPES = {
         Recipe(
             "mxnet", ("3.10", "3.9", "3.8", "3.11"), "mxnet.txt", 600, _MXNET, (_LINUX,),
             libraries=("libgomp.so.1", "libquadmath.so.0"),
-            # the threaded engine takes 1.5 to 3.3 times as long on few cores; threads that spin for long while they wait
+            # the threaded engine takes 1.5 to 3.3 times as long on few cores; threads that spin for long as they wait
             # take 2 to 5 times as long on a busy machine, those that never spin twice as long on a quiet one
             defaults={"MXNET_ENGINE_TYPE": "NaiveEngine", "GOMP_SPINCOUNT": "10000"},
             fixed={"MXNET_SUBGRAPH_VERBOSE": "0", "MXNET_MKLDNN_ENABLED": "1"},
