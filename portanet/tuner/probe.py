@@ -19,7 +19,7 @@ from ..train import CHUNK, Arrays, Data, train
 from .candidates import MEASURED_WITH, Candidate, in_process
 from .halving import Sample, Work
 
-__all__ = ["Bench", "each_of_many", "stand_in"]
+__all__ = ["Bench", "stand_in"]
 
 RUNS, FEWEST_RUNS = 4, 3
 SCORES = ("custom_scores", "scores_train", "scores_valid")
@@ -149,16 +149,15 @@ class _Lane:
         return history[-1, "dur"] - self._program.state_seconds
 
     def _runs(self, seconds: float) -> list[float]:
-        """Seconds a batch in some runs, as long together as wished, and as in `fit`, which hands over many at once."""
+        """Seconds a batch in some runs, as long together as wished, of at most as many batches as `fit` hands over."""
         size, most = self._bench.size, max(min(CHUNK, len(self._bench.run.train) // self._bench.size), 1)
-        alone = min(self._train(size) for _ in range(2))
-        count, found, began = min(2, most), list[float](), time.perf_counter()
+        count, wished, found, began = 1, seconds / RUNS, list[float](), time.perf_counter()
         while len(found) < (RUNS if time.perf_counter() - began < seconds else FEWEST_RUNS):
-            took, wished = self._train(count * size), seconds / RUNS
-            if not found and count < most and took < wished / 2:  # too short a run to tell
-                count = min(int(count * max(wished / max(took, 1e-9), 2)), most)
-            else:
-                found.append(each_of_many(took, count, alone, most))
+            took = self._train(count * size)
+            if found or count == most or took > wished / 2:
+                found.append(max(took, 1e-9) / count)
+            else:  # too short a run to tell: what a call costs, and waking up, would count for too much
+                count = min(max(2 * count, int(count * wished / max(took, 1e-9))), most)
         return found
 
     def _rest_of_epoch(self) -> float:
@@ -177,22 +176,6 @@ class _Lane:
         if self._program is not None:
             self._program.close()
             self._program = None
-
-
-def each_of_many(took: float, count: int, alone: float, most: int) -> float:
-    """Seconds a batch where `most` are handed over at once, from what `count` took at once and from a batch alone.
-
-    What comes on top for each call is shared among its batches.
-
-    >>> round(each_of_many(took=0.06, count=5, alone=0.02, most=100), 6)
-    0.0101
-    >>> each_of_many(took=0.02, count=1, alone=0.02, most=1)
-    0.02
-    """
-    if count == 1:
-        return max(took, 1e-9)
-    each = max((took - alone) / (count - 1), 1e-9)
-    return each + max(alone - each, 0.0) / most
 
 
 class _Bound:
