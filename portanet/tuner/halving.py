@@ -29,7 +29,7 @@ __all__ = ["Entrant", "Guess", "Outcome", "Row", "Sample", "Work", "search"]
 
 SHARE = 0.1  # of the planned training's time
 DOUBT = 2.0  # a guessed speed may be wrong by so much
-FAR = 0.9  # of the best total: a guess below that is expected to win
+FAR = 0.5  # of the best total: a guess below that is expected to win by far
 PENALTY = 2.0  # times what is lost already, on top of the guess: those that disappointed tell that guesses are bad
 CLOSE = 1.25  # of the best total: up to there, candidates are measured again
 SHORTEST, LONGEST = 0.05, 2.0  # seconds of one measurement
@@ -85,8 +85,8 @@ class Sample:
 
     @property
     def batch(self) -> float:
-        """Seconds a batch: the lower quartile of the runs, since others who use the machine only ever slow it down."""
-        return sorted(self.runs)[len(self.runs) // 4]
+        """Seconds a batch: the lower quartile of the runs, of up to four the least; others can only slow them down."""
+        return sorted(self.runs)[(len(self.runs) - 1) // 4]
 
     @property
     def slow(self) -> float:
@@ -199,7 +199,7 @@ def search(entrants: Sequence[Entrant], measure: Measure, work: Work, budget: fl
     Examples
     --------
     >>> speeds = {"slow": Sample(0.0, 0.0, 0.0, (0.02,)), "quick": Sample(0.5, 0.5, 0.0, (0.005,))}
-    >>> field = [Entrant("slow", Guess(0.0, 0.0, 1.0)), Entrant("quick", Guess(1.0, 1.0, 2.0))]
+    >>> field = [Entrant("slow", Guess(0.0, 0.0, 1.0)), Entrant("quick", Guess(1.0, 1.0, 4.0))]
     >>> outcome = search(field, lambda name, seconds: speeds[name], Work(10, 100))
     >>> outcome.best.candidate, outcome.best.total
     ('quick', 6.0)

@@ -22,6 +22,7 @@ from .halving import Sample, Work
 __all__ = ["Bench", "stand_in"]
 
 RUNS, FEWEST_RUNS = 4, 3
+SETTLED = 0.9
 SCORES = ("custom_scores", "scores_train", "scores_valid")
 FITTED = ("_program", "_placed", "_state", "plan_", "record_")
 
@@ -152,12 +153,17 @@ class _Lane:
         """Seconds a batch in some runs, as long together as wished, of at most as many batches as `fit` hands over."""
         size, most = self._bench.size, max(min(CHUNK, len(self._bench.run.train) // self._bench.size), 1)
         count, wished, found, began = 1, seconds / RUNS, list[float](), time.perf_counter()
-        while len(found) < (RUNS if time.perf_counter() - began < seconds else FEWEST_RUNS):
-            took = self._train(count * size)
-            if found or count == most or took > wished / 2:
-                found.append(max(took, 1e-9) / count)
-            else:  # too short a run to tell: what a call costs, and waking up, would count for too much
-                count = min(max(2 * count, int(count * wished / max(took, 1e-9))), most)
+        while len(found) < (RUNS if (spent := time.perf_counter() - began) < seconds else FEWEST_RUNS):
+            took = max(self._train(count * size), 1e-9)
+            each = took / count
+            if not found and count < most and took < wished / 2:  # too short to tell: a call itself costs something
+                count = min(max(2 * count, int(count * wished / took)), most)
+            elif (
+                len(found) == 1 and each < SETTLED * found[0] and spent < 2 * seconds
+            ):  # the first was still warming up
+                found = [each]
+            else:
+                found.append(each)
         return found
 
     def _rest_of_epoch(self) -> float:

@@ -259,7 +259,7 @@ def test_what_was_opened_for_measuring_is_closed_whatever_happens(twins, monkeyp
 
 
 def test_fit_on_the_fastest_tunes_first_and_then_remembers(twins, measured):
-    asked = measured(numpy=(0, 0, 0.1), twin=(0, 0, 0.01), broken=RuntimeError("no"))
+    asked = measured(numpy=(0, 0, 10.0), twin=(0, 0, 0.1), broken=RuntimeError("no"))
     X, y = data()
     net = net_of().fit(X, y, backend="fastest", epochs=2)
     assert net.record_["backend"] == "twin" and net.n_iter_ == 2 and asked
@@ -280,7 +280,7 @@ def test_a_search_of_other_epochs_measures_what_was_left_out(twins, measured):
 
 
 def test_an_engine_of_another_version_is_measured_anew(twins, measured, monkeypatch):
-    asked = measured(numpy=(0, 0, 0.1), twin=(0, 0, 0.01), broken=RuntimeError("no"))
+    asked = measured(numpy=(0, 0, 10.0), twin=(0, 0, 0.1), broken=RuntimeError("no"))
     net_of(threads=1).tune(*data(), epochs=100)
     asked.clear()
     monkeypatch.setattr("portanet.tuner.memory.engine_version", lambda backend, isolate=False: f"{backend} 2")
@@ -311,7 +311,7 @@ def test_a_budget_of_ones_own_tries_what_was_left_out(twins, measured):
 
 
 def test_the_fastest_from_the_environment_and_from_a_context(twins, measured, monkeypatch):
-    measured(numpy=(0, 0, 0.1), twin=(0, 0, 0.01), broken=RuntimeError("no"))
+    measured(numpy=(0, 0, 10.0), twin=(0, 0, 0.1), broken=RuntimeError("no"))
     with config_context(backend="fastest"):
         assert net_of().fit(*data()).record_["backend"] == "twin"
     monkeypatch.setenv("PORTANET_BACKEND", "fastest")
@@ -320,7 +320,7 @@ def test_the_fastest_from_the_environment_and_from_a_context(twins, measured, mo
 
 
 def test_partial_fit_on_the_fastest_goes_on_from_where_the_net_stands(twins, measured):
-    measured(numpy=(0, 0, 0.1), twin=(0, 0, 0.01), broken=RuntimeError("no"))
+    measured(numpy=(0, 0, 10.0), twin=(0, 0, 0.1), broken=RuntimeError("no"))
     X, y = data()
     moved = net_of(train_split=None).fit(X, y, backend="numpy").partial_fit(X, y, backend="fastest")
     stayed = net_of(train_split=None).fit(X, y, backend="numpy").partial_fit(X, y, backend="numpy")
@@ -329,7 +329,7 @@ def test_partial_fit_on_the_fastest_goes_on_from_where_the_net_stands(twins, mea
 
 
 def test_a_pickled_net_of_the_fastest_predicts_where_it_was_trained(twins, measured):
-    measured(numpy=(0, 0, 0.1), twin=(0, 0, 0.01), broken=RuntimeError("no"))
+    measured(numpy=(0, 0, 10.0), twin=(0, 0, 0.1), broken=RuntimeError("no"))
     X, y = data()
     net = net_of(backend="fastest").fit(X, y)
     loaded = pickle.loads(pickle.dumps(net))
@@ -338,7 +338,7 @@ def test_a_pickled_net_of_the_fastest_predicts_where_it_was_trained(twins, measu
 
 
 def test_the_fastest_is_told_where_training_is(twins, measured, capsys):
-    measured(numpy=(0, 0, 0.1), twin=(0, 0, 0.01), broken=RuntimeError("no"))
+    measured(numpy=(0, 0, 10.0), twin=(0, 0, 0.1), broken=RuntimeError("no"))
     net_of(verbose=1, max_epochs=1).fit(*data(), backend="fastest")
     assert capsys.readouterr().out.startswith("twin, cpu")
 

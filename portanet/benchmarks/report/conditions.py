@@ -22,9 +22,8 @@ METHOD = (
     "method. Two error rates are called the same where the whole interval of their difference is smaller than how "
     "far two seeds of one contestant differ in 95 % of cases; with too few repeats that stays undecided.",
     "CPUs is the number of cores the contestant kept busy, rounded up. CPU1 is how much of the time the busiest "
-    "core of the machine was busy, whoever kept it so; benchm-dl, whose column it is, does not say what it read, "
-    "and its rows (one core at 100 %) fit that. GPU is the share of time in which the card ran anything at all, not "
-    "how full it was.",
+    "core of the machine was busy, whoever kept it so. GPU is the share of time in which the card ran anything at "
+    "all, not how full it was.",
     "GFLOP/s are the operations that the model's arithmetic takes, times the samples a second: work that an engine "
     "does besides or spares itself does not count. Bytes moved are counted alike, as if nothing stayed in a cache.",
 )
