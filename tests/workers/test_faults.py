@@ -86,8 +86,9 @@ def test_killed_in_an_epoch_that_a_hook_has_looked_into(odd):
         seen = net.get_state()
         if len(history) == 2 and batch == 3:
             assert seen["step"] > after[-1]["step"]
-            os.kill(net.record_["worker"]["pid"], signal.SIGKILL)
-            engine.worker()._process.wait()
+            process = engine.worker()._process  # asked for later, it might be another already
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
 
     net = net_of(on_batch_finished=look, on_epoch_finished=lambda net, history: after.append(net.get_state()))
     with pytest.raises(WorkerDied):
