@@ -100,12 +100,16 @@ def judged(contestant, make, X):
 
 
 @pytest.fixture
-def library(request, missing):
+def library(request, missing, monkeypatch):
     """A peer that runs in this process, where its library and engine are."""
     name = request.param
     for module in (*LIBRARIES[name].engines, *LIBRARIES[name].modules):
         if importlib.util.find_spec(module) is None:
             missing(module, f"the peer {name} needs it")
+    if "tensorflow" in LIBRARIES[name].engines:  # which takes their number once, and other tests came before
+        import tensorflow as tf
+
+        monkeypatch.setattr(tf.config.threading, "set_intra_op_parallelism_threads", lambda threads: None)
     return peer(name)
 
 

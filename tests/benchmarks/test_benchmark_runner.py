@@ -190,8 +190,10 @@ def test_after_ctrl_c_all_is_kept_and_the_next_call_goes_on(bench):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no such signals")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_a_signal_to_end_is_heeded_as_ctrl_c_is(bench, monkeypatch, name):
+def test_a_signal_to_end_is_heeded_as_ctrl_c_is(bench, monkeypatch, request, name):
     number = signal.Signals[name]
+    before = signal.signal(number, signal.SIG_DFL)  # a process started by nohup ignores one of them
+    request.addfinalizer(lambda: signal.signal(number, before))
 
     def told_to_end(job, timeout, sampler=None):
         os.kill(os.getpid(), number)
