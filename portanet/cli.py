@@ -146,7 +146,7 @@ def _add_tune(commands: argparse._SubParsersAction, common: argparse.ArgumentPar
                       "for 'portanet parity'; give only files you trust")  # fmt: skip
     tune.add_argument("--data", nargs="+", metavar="FILE", help="X.npy y.npy, or one .npz file with X and y")
     tune.add_argument("--epochs", type=int, help="epochs that are planned (default: the net's)")
-    tune.add_argument("--budget", type=float, metavar="SECONDS", help="what may be lost on measuring (default: a tenth "
+    tune.add_argument("--budget", type=float, metavar="SECONDS", help="what may be lost on measuring (default: 8 %% "
                       "of the planned training)")  # fmt: skip
     tune.add_argument("--engines", metavar="NAMES", help="engines with commas between (default: all)")
     tune.add_argument("--device", help="auto, cpu, gpu or gpu:<index> (default: as the net says)")

@@ -224,8 +224,8 @@ class NeuralNet(KeywordParameters):
         epochs : int, optional
             How many `fit` will train; by default `max_epochs`. A long compilation pays for many.
         budget : float, optional
-            Seconds that may be lost on measuring; starting and compiling the one chosen is not lost. By default a tenth
-            of the predicted training.
+            Seconds that may be lost on measuring; starting and compiling the one chosen is not lost. By default 8 % of
+            the predicted training.
         engines : str or sequence of str, optional
             Names of those that take part, in a text with commas between; by default all that can be had here.
         device : str, optional

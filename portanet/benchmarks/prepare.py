@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .datasets import Dataset
     from .models import Model
 
-BEYOND = ("created", "machine", "contestants")  # compared apart
+BEYOND = ("created", "machine", "contestants", "repeats")  # compared apart
 
 
 def prepare(model: Model, folder: str | os.PathLike[str], *, contestants: Sequence[Contestant], repeats: int = 5,
@@ -37,7 +37,8 @@ def prepare(model: Model, folder: str | os.PathLike[str], *, contestants: Sequen
     ----------
     model : Model
     folder : path-like
-        Made where it is missing. One that holds the same run is gone on with, and left as it is.
+        Made where it is missing. One that holds the same run is gone on with, and left as it is; with more repeats than
+        before, the further ones are added.
     contestants : sequence of Contestant
     repeats, epochs, threads : int
         Of each measurement; as many epochs as the published program had by default.
@@ -70,14 +71,17 @@ def prepare(model: Model, folder: str | os.PathLike[str], *, contestants: Sequen
         data.describe(), _spec(plans), epochs, repeats, threads, points, model.target_error, list(contestants),
         machine.identity(), datetime.now(UTC).isoformat(timespec="seconds"),
     )  # fmt: skip
-    if (folder / "run.json").exists():
-        return _gone_on_with(folder, header)
-    data.save(folder / "data")
-    for seed in range(repeats):
+    there = _there(folder, header) if (folder / "run.json").exists() else None
+    if there is None:
+        data.save(folder / "data")
+    for seed in range(there.repeats if there else 0, repeats):
         for point in points:
             weights = initial_weights(_plan(model, {**overrides, **point, "random_state": seed}, data)[1])
             np.savez(weights_path(folder, seed, point), **weights)  # type: ignore[arg-type]
-    header.machine = machine.describe(threads)
+    if there is None:
+        header.machine = machine.describe(threads)
+    else:
+        header = dataclasses.replace(there, repeats=repeats, contestants=header.contestants)
     records.write(folder / "run.json", header)
     return header
 
@@ -176,8 +180,8 @@ def _spec_of(net: Any, plan: Plan) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _gone_on_with(folder: Path, header: Header) -> Header:
-    """The header the folder holds, if it is the same but for who can take part by now."""
+def _there(folder: Path, header: Header) -> Header:
+    """The header the folder holds, if it is the same but for who can take part by now, and for repeats to come."""
     try:
         there = records.read(folder / "run.json", Header)
     except ValueError as error:
@@ -188,13 +192,11 @@ def _gone_on_with(folder: Path, header: Header) -> Header:
             f"{folder} holds another run: {'; '.join(different)}. Give another folder by --out, or the options of that "
             "run to go on with it"
         )
-    there.contestants = header.contestants
-    records.write(folder / "run.json", there)
     return there
 
 
 def differences(there: Header, now: Header) -> Iterator[str]:
-    """What makes two runs incomparable, a phrase each; when they were made and who is absent does not.
+    """What makes two runs incomparable, a phrase each; when they were made, who is absent and more repeats do not.
 
     Parameters
     ----------
@@ -210,6 +212,8 @@ def differences(there: Header, now: Header) -> Iterator[str]:
     for one in dataclasses.fields(Header):
         if one.name not in BEYOND:
             yield from _parted(one.name, *(_read_back(getattr(header, one.name)) for header in (there, now)))
+    if now.repeats < there.repeats:
+        yield from _parted("repeats", there.repeats, now.repeats)
     yield from _parted("contestants", *([one.key for one in header.contestants] for header in (there, now)))
     fingerprint = now.machine.get("fingerprint", now.machine)
     yield from _parted("machine", there.machine["fingerprint"], fingerprint)

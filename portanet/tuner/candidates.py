@@ -11,13 +11,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ..benchmarks import work
+from ..benchmarks.machine import matmul_peak
 from ..engine import gpu_facts
 from ..exceptions import BackendUnavailable, ConfigError
 from ..runtime import environments, registry
 from ..runtime.devices import DeviceSpec
 from .halving import Entrant, Guess
 
-__all__ = ["Absent", "Candidate", "describe_kind", "field_of", "physical_cores", "prior", "thread_counts"]
+__all__ = ["Absent", "Candidate", "Load", "field_of", "physical_cores", "prior", "thread_counts"]
 
 
 @dataclass(frozen=True)
@@ -59,50 +61,83 @@ class Absent:
     reason: str
 
 
-# Seconds to start an engine and to compile a small net, and its speed beside NumPy's for nets of matrix products and
-# for convolutional ones: guesses, from what small nets took on x86-64 machines of 2 cores. They decide what is tried
-# first and what is not worth a try, no more; what was measured on this machine takes their place.
+# Seconds to start an engine and to compile a small net, and the share of NumPy's speed at multiplying matrices at which
+# it trains nets of matrix products and convolutional ones: guesses, from what small nets took on an x86-64 machine of 2
+# cores. They decide what is tried first and what is not worth a try, no more; what was measured on this machine takes
+# their place.
 PRIORS = {
-    "numpy": (0.0, 0.05, {"products": 1.0, "convolution": 1.0}),
-    "torch": (2.0, 0.1, {"products": 1.0, "convolution": 4.0}),
-    "jax": (1.2, 1.2, {"products": 1.4, "convolution": 2.5}),
-    "tensorflow": (8.0, 2.0, {"products": 1.1, "convolution": 4.0}),
-    "mxnet": (1.3, 0.2, {"products": 1.0, "convolution": 3.5}),
-    "theano": (1.5, 35.0, {"products": 1.0, "convolution": 1.2}),
-    "cntk": (1.2, 0.2, {"products": 0.7, "convolution": 1.6}),
+    "numpy": (0.0, 0.05, {"products": 0.38, "convolution": 0.1}),
+    "torch": (2.0, 0.1, {"products": 0.36, "convolution": 0.25}),
+    "jax": (0.8, 2.0, {"products": 0.42, "convolution": 0.17}),
+    "tensorflow": (8.0, 2.0, {"products": 0.38, "convolution": 0.12}),
+    "mxnet": (1.6, 0.3, {"products": 0.14, "convolution": 0.12}),
+    "theano": (1.5, 35.0, {"products": 0.22, "convolution": 0.08}),
+    "cntk": (1.4, 0.3, {"products": 0.11, "convolution": 0.07}),
 }
 MEASURED_WITH = {"theano": {"compile": "always"}}  # left to itself, it computes the first second in Python
-UNKNOWN = (2.0, 1.0, {"products": 1.0, "convolution": 2.0})
+UNKNOWN = (2.0, 1.0, {"products": 0.3, "convolution": 0.15})
 GPU_START, GPU_SPEED = 3.0, {"products": 2.0, "convolution": 5.0}
 WITH_GPU = ("numpy", "torch", "jax", "tensorflow")
 FIXED_THREADS = ("jax", "tensorflow")
 CONVOLUTIONS = ("Conv", "ConvTranspose")
+BANDWIDTH = 5e10  # bytes a second that no processor is expected to exceed by far
 
 
-def describe_kind(plan: Any) -> str:
-    """ "convolution" where the training graph has one, else "products"."""
-    ops = {node.op for node in plan.graphs["train"].nodes}
-    return "convolution" if ops.intersection(CONVOLUTIONS) else "products"
+@dataclass(frozen=True)
+class Load:
+    """What a batch asks of an engine, which its speed is guessed from.
+
+    Attributes
+    ----------
+    kind : str
+        "convolution" where the training graph has one, else "products".
+    flops, bytes : int
+        Of training on a batch; see `portanet.benchmarks.work`.
+    """
+
+    kind: str
+    flops: int
+    bytes: int
+
+    @classmethod
+    def of(cls, plan: Any, batch_size: int) -> Load:
+        ops = {node.op for node in plan.graphs["train"].nodes}
+        kind = "convolution" if ops.intersection(CONVOLUTIONS) else "products"
+        return cls(kind, *(batch_size * each(plan, batch_size) for each in (work.flops, work.bytes_moved)))
+
+    def seconds(self, rate: float) -> float:
+        """Of a batch, at so many floating-point operations a second, as far as memory allows."""
+        return max(self.flops / rate, self.bytes / BANDWIDTH)
 
 
-def prior(backend: str, device: str, kind: str) -> Guess:
+def prior(backend: str, device: str, load: Load) -> Guess:
     """What is expected of an engine that was never measured on this machine.
 
     Parameters
     ----------
     backend, device : str
-    kind : str
-        See `describe_kind`.
+    load : Load
 
     Examples
     --------
-    >>> prior("theano", "cpu", "products").compile > 10
+    >>> prior("theano", "cpu", Load("products", 10**8, 10**6)).compile > 10
     True
     """
-    start, compiling, speeds = PRIORS.get(backend, UNKNOWN)
+    start, compiling, shares = PRIORS.get(backend, UNKNOWN)
+    rate = shares[load.kind] * multiplying_rate()
     if device == "cpu":
-        return Guess(start, compiling, speeds[kind])
-    return Guess(start + GPU_START, compiling, speeds[kind] * GPU_SPEED[kind])
+        return Guess(start, compiling, load.seconds(rate))
+    return Guess(start + GPU_START, compiling, load.seconds(rate * GPU_SPEED[load.kind]))
+
+
+@cache
+def multiplying_rate() -> float:
+    """Floating-point operations a second at which NumPy multiplies matrices here, from a moment's measurement.
+
+    >>> multiplying_rate() > 1e6
+    True
+    """
+    return 1e9 * matmul_peak(seconds=0.005, size=256)
 
 
 def is_here(backend: str) -> bool:
@@ -199,20 +234,19 @@ def physical_cores() -> int:
     return max(len(cores), 1)
 
 
-def entrants(candidates: Sequence[Candidate], kind: str, remembered: Any) -> list[Entrant]:
+def entrants(candidates: Sequence[Candidate], load: Load, remembered: Any) -> list[Entrant]:
     """Candidates with what is known or guessed of each.
 
     Parameters
     ----------
     candidates : sequence of Candidate
-    kind : str
-        See `describe_kind`.
+    load : Load
     remembered : Memory
         What this machine was found to take.
     """
     made = []
     for one in candidates:
-        guess = remembered.guess(one, kind) or prior(one.backend, one.device, kind)
+        guess = remembered.guess(one) or prior(one.backend, one.device, load)
         here = is_here(one.backend)
         made.append(Entrant(one, guess.started() if here else guess, remembered.sample(one, here)))
     return made

@@ -7,13 +7,14 @@ What a candidate takes in all is predicted as
 
     start + compile + epochs * (batches * seconds of a batch + seconds of the rest of an epoch)
 
-The first candidate, which costs nothing to start, gives the first prediction. Every other comes with a guess. They are
-tried in the order of their guessed totals. One is left out when even at twice the guessed speed it could not win, or
-when its start and compiling would take more than what is left of the budget. The budget is for what is lost: starting
-and compiling the winner is something that the training has to do anyway. So one that is expected to win by far may
-cost more than the budget, the less likely so the more was lost on others that disappointed; but not more than a budget
-that was given in seconds. Those that are close are then measured for longer and longer, the better half each time,
-until it is clear which is best or the budget is spent.
+The first candidate, which costs nothing to start, is measured first. Every other comes with a guess. They are tried in
+the order of their guessed totals. One is left out when even at twice the guessed speed it could not win, or when its
+start and compiling would take more than what is left of the budget. The budget is for what is lost: starting and
+compiling the winner is something that the training has to do anyway. So one that is expected to win by far may cost
+more than the budget, the less likely so the more was lost on others that disappointed; but not more than a budget that
+was given in seconds. And one that costs next to nothing beside the training is tried whatever its guess says. Those
+that are close are then measured for longer and longer, the better half each time, until it is clear which is best or
+the budget is spent.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from ..exceptions import DataError, PortanetError
 
 __all__ = ["Entrant", "Guess", "Outcome", "Row", "Sample", "Work", "search"]
 
-SHARE = 0.1  # of the planned training's time
+SHARE = 0.08  # of the planned training's time
+CHEAP = 0.01  # of it
 DOUBT = 2.0  # a guessed speed may be wrong by so much
-FAR = 0.5  # of the best total: a guess below that is expected to win by far
+FAR = 0.6  # of the best total: a guess below that is expected to win by far
 PENALTY = 2.0  # times what is lost already, on top of the guess: those that disappointed tell that guesses are bad
 CLOSE = 1.25  # of the best total: up to there, candidates are measured again
 SHORTEST, LONGEST = 0.05, 2.0  # seconds of one measurement
@@ -46,11 +48,11 @@ class Work:
 
 @dataclass(frozen=True)
 class Guess:
-    """What is expected of a candidate: seconds to start and to compile, and its speed beside the first one's."""
+    """What is expected of a candidate: seconds to start, to compile, and of a batch."""
 
     start: float
     compile: float
-    speed: float
+    batch: float
 
     def started(self) -> Guess:
         """The same for one that is there already."""
@@ -184,7 +186,7 @@ def search(entrants: Sequence[Entrant], measure: Measure, work: Work, budget: fl
         measurement it is started and compiled besides. An exception puts the candidate out, but for DataError.
     work : Work
     budget : float, optional
-        Seconds that may be lost; by default a tenth of the predicted total of the best candidate so far.
+        Seconds that may be lost; by default 8 % of the predicted total of the best candidate so far.
     variants : callable, optional
         ``variants(candidate, guess)`` gives more entrants like a candidate that came close to the best; `guess` is what
         that one took.
@@ -199,7 +201,7 @@ def search(entrants: Sequence[Entrant], measure: Measure, work: Work, budget: fl
     Examples
     --------
     >>> speeds = {"slow": Sample(0.0, 0.0, 0.0, (0.02,)), "quick": Sample(0.5, 0.5, 0.0, (0.005,))}
-    >>> field = [Entrant("slow", Guess(0.0, 0.0, 1.0)), Entrant("quick", Guess(1.0, 1.0, 4.0))]
+    >>> field = [Entrant("slow", Guess(0.0, 0.0, 0.02)), Entrant("quick", Guess(1.0, 1.0, 0.005))]
     >>> outcome = search(field, lambda name, seconds: speeds[name], Work(10, 100))
     >>> outcome.best.candidate, outcome.best.total
     ('quick', 6.0)
@@ -221,7 +223,6 @@ class _Race:
         self._measure, self._work, self._given, self._clock = measure, work, budget, clock
         self._rows: dict[Any, Row] = {}
         self._began, self._failing = clock(), 0.0
-        self._unit: float | None = None  # seconds a batch at a guessed speed of 1
 
     def try_all(self, entrants: Sequence[Entrant]) -> None:
         """Measure what is worth it, the most promising first."""
@@ -230,7 +231,7 @@ class _Race:
                 self._note(one, one.known, remembered=True)
         waiting = [one for one in entrants if one.known is None]
         while waiting:
-            if self._unit is not None:
+            if self._rows:
                 waiting.sort(key=self._guessed)
             one = waiting.pop(0)
             reason = self._why_not(one)
@@ -259,16 +260,11 @@ class _Race:
     def _note(self, one: Entrant, sample: Sample, remembered: bool = False) -> None:
         total = sample.total(self._work)
         self._rows[one.candidate] = Row(one.candidate, sample, total, remembered=remembered)
-        if self._unit is None:
-            self._unit = sample.batch * one.guess.speed
 
     def _guessed(self, one: Entrant, doubt: float = 1.0) -> float:
         """Total of one that was not tried; `doubt` is how much faster than guessed it may be."""
-        guess = one.guess
-        if self._unit is None:
-            return guess.start + guess.compile
-        steady = self._work.epochs * self._work.batches * self._unit / (guess.speed * doubt)
-        return guess.start + guess.compile + steady
+        steady = self._work.epochs * self._work.batches * one.guess.batch / doubt
+        return one.guess.start + one.guess.compile + steady
 
     def _why_not(self, one: Entrant) -> str:
         """Why a candidate is not tried; empty where it is."""
@@ -279,7 +275,7 @@ class _Race:
         whole = f"the whole training takes {told(total)} on {best.candidate}"
         if cost >= total:
             return f"starting and compiling take about {told(cost)}, {whole}"
-        if self._guessed(one, DOUBT) >= total:
+        if self._guessed(one, DOUBT) >= total and cost + self._seconds() > CHEAP * total:
             return f"expected to take {told(self._guessed(one))}, {whole}"
         left, lost = self._left(), self._lost() - self._failing
         likely = self._guessed(one) + PENALTY * lost < FAR * total and (left > 0 or self._given is None)
@@ -291,9 +287,9 @@ class _Race:
 
     def found(self, row: Row) -> Guess:
         """What a measured candidate took, as a guess for others like it."""
-        if row.sample is None or self._unit is None:
+        if row.sample is None:
             raise ValueError(f"{row.candidate} was not measured")
-        return Guess(row.sample.start, row.sample.compile, self._unit / row.sample.batch)
+        return Guess(row.sample.start, row.sample.compile, row.sample.batch)
 
     def leaders(self, within: float) -> list[Row]:
         """Rows with a sample whose total is at most so many times the best, best first."""

@@ -1,8 +1,8 @@
 """What was measured on this machine, kept for the next time: ``tuning.json`` under `portanet.runtime.config.home`.
 
 For each net, by a digest of its plan, its batch size and all else that decides its speed, what every candidate took;
-and for each engine what it takes to start, which other nets are judged by. Entries of another version of an engine are
-left out, with a note. The file is replaced as a whole, so that a reader never sees half of it.
+and for each engine what it takes to start and how fast it computes, which other nets are judged by. Entries of another
+version of an engine are left out, with a note. The file is replaced as a whole, so that a reader never sees half of it.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ import numpy as np
 from ..exceptions import BackendUnavailable, ConfigError
 from ..runtime import config, environments, registry
 from ..runtime.file_lock import held
-from .candidates import Candidate, in_process, prior, usable_processors
+from .candidates import Candidate, Load, in_process, prior, usable_processors
 from .halving import Guess, Row, Sample
 
 __all__ = ["Memory", "forget", "machine", "place_of_memory"]
 
-SCHEMA = 1
+SCHEMA = 2
 NETS = 200  # the latest are kept
 RECORDED = ("engine", "version", "device_name", "threads")
 COLD = 0.1  # seconds: an engine that starts faster was there already
@@ -98,8 +98,8 @@ class Memory:
         Of the plan.
     shape : tuple
         What else decides the speed of its batches.
-    kind : str
-        See `portanet.tuner.candidates.describe_kind`.
+    load : Load
+        What a batch asks.
     isolate : bool
 
     Attributes
@@ -108,10 +108,10 @@ class Memory:
         What could not be used, and why.
     """
 
-    def __init__(self, fingerprint: str, shape: tuple, kind: str, isolate: bool = False) -> None:
+    def __init__(self, fingerprint: str, shape: tuple, load: Load, isolate: bool = False) -> None:
         from .. import __version__
 
-        self._kind, self._isolate, self.notes = kind, isolate, list[str]()
+        self._load, self._isolate, self.notes = load, isolate, list[str]()
         self._machine = _digest(machine())
         self._key = _digest([fingerprint, list(shape), __version__, platform.python_version()])
         self._own = self._here(self._read())
@@ -153,14 +153,14 @@ class Memory:
             self.notes.append(f"{candidate}: measured anew, what was remembered can't be read ({error!r})")
             return None
 
-    def guess(self, candidate: Candidate, kind: str) -> Guess | None:
-        """What the engine took at the last net of that kind, whichever it was."""
-        row = self._own["engines"].get(_engine_name(candidate), {})
+    def guess(self, candidate: Candidate) -> Guess | None:
+        """What is expected after the last net of the same kind, whichever it was."""
+        row, kind = self._own["engines"].get(_engine_name(candidate), {}), self._load.kind
         if row.get("version") != engine_version(candidate.backend, self._isolate) or kind not in row:
             return None
         try:
-            return Guess(float(row["start"]), float(row[kind]["compile"]), float(row[kind]["speed"]))
-        except (KeyError, TypeError, ValueError):
+            return Guess(float(row["start"]), float(row[kind]["compile"]), self._load.seconds(row[kind]["rate"]))
+        except (KeyError, TypeError, ValueError, ZeroDivisionError):
             self.notes.append(f"{candidate.backend}: what was remembered of it can't be read and is not used")
             return None
 
@@ -195,7 +195,7 @@ class Memory:
             _replace(path, data)
 
     def _put_rows(self, rows: Sequence[Row], kept: dict[str, Any], engines: dict[str, Any]) -> None:
-        reference = next((row.sample for row in rows if str(row.candidate) == "numpy, cpu"), None)
+        kind = self._load.kind
         for row in rows:
             if row.sample is None or row.remembered:
                 continue
@@ -203,10 +203,10 @@ class Memory:
             engine = self._engine(engines, one, sample)
             compiling = sample.compile
             if sample.record.get("compiled_before"):
-                expected = prior(one.backend, one.device, self._kind).compile
-                compiling = engine.get(self._kind, {}).get("compile", expected)
-            if reference is not None and one.threads is None:
-                engine[self._kind] = {"compile": compiling, "speed": reference.batch / sample.batch}
+                expected = prior(one.backend, one.device, self._load).compile
+                compiling = engine.get(kind, {}).get("compile", expected)
+            if self._load.flops and one.threads is None:
+                engine[kind] = {"compile": compiling, "rate": self._load.flops / sample.batch}
             kept[_name(one)] = {
                 "start": engine["start"], "compile": compiling, "epoch": sample.epoch, "runs": list(sample.runs),
                 "version": engine["version"], "record": {key: sample.record.get(key) for key in RECORDED},
@@ -219,7 +219,7 @@ class Memory:
             engines[name] = {"version": now}
         if sample.start > COLD:
             engines[name]["start"] = sample.start
-        engines[name].setdefault("start", prior(one.backend, one.device, self._kind).start)
+        engines[name].setdefault("start", prior(one.backend, one.device, self._load).start)
         return engines[name]
 
 

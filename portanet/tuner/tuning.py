@@ -12,7 +12,7 @@ from ..exceptions import BackendNotFound, BackendUnavailable
 from ..runtime import config, registry
 from ..runtime.devices import parse_device
 from ..tables import table
-from .candidates import Absent, Candidate, describe_kind, entrants, field_of, in_process, thread_counts
+from .candidates import Absent, Candidate, Load, entrants, field_of, in_process, thread_counts
 from .halving import Entrant, Guess, Outcome, Row, Work, search, told
 from .memory import Memory
 from .probe import Bench, stand_in
@@ -222,7 +222,7 @@ def _need_budget(budget: float | None) -> float | None:
         return None
     if isinstance(budget, bool) or not isinstance(budget, Real) or not 0 < budget < float("inf"):
         raise ValueError(f"tune: budget must be seconds, more than 0, got {budget!r}; "
-                         "leave it out for a tenth of the planned training")  # fmt: skip
+                         "leave it out for 8 % of the planned training")  # fmt: skip
     return float(budget)
 
 
@@ -237,9 +237,9 @@ def _search(net: Any, bench: Bench, wanted: Wanted) -> Tuning:
     device = parse_device(config.get("device", wanted.device or _given(net, "device")))
     threads = config.get("threads", _given(net, "threads"))
     candidates, absent = field_of(wanted.engines, device, threads, _options_by_engine(net, wanted.engines))
-    kind = describe_kind(bench.plan)
-    memory = Memory(bench.plan.fingerprint(), bench.shape, kind, bench.isolate)
-    names, waiting = [str(one) for one in candidates], entrants(candidates, kind, memory)
+    load = Load.of(bench.plan, bench.size)
+    memory = Memory(bench.plan.fingerprint(), bench.shape, load, bench.isolate)
+    names, waiting = [str(one) for one in candidates], entrants(candidates, load, memory)
     unknown = [one.candidate for one in waiting if one.known is None]
     settled = memory.settled(wanted.epochs, names) if wanted.budget is None else None
     if settled is None or not all(settled[str(one)] for one in unknown):  # there is one that was measured once

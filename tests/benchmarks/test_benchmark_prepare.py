@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from portanet import NeuralNet, layers
+from portanet import NeuralNet, layers, persistence
 from portanet.benchmarks import machine, prepare, records
 from portanet.benchmarks.datasets import Dataset, opened
 from portanet.benchmarks.models import Model
@@ -109,6 +109,21 @@ def test_the_same_run_is_gone_on_with_and_its_files_stay(tmp_path):
     assert weights.read_bytes() == b"untouched"
 
 
+def test_a_run_may_have_more_repeats_and_keeps_its_first_ones(tmp_path):
+    first = prepared(tmp_path)
+    weights = prepare.weights_path(tmp_path, 0, {})
+    weights.write_bytes(b"untouched")
+    more = prepared(tmp_path, repeats=first.repeats + 2)
+    assert more == replace(first, repeats=first.repeats + 2) == records.read(tmp_path / "run.json", Header)
+    assert weights.read_bytes() == b"untouched"
+    alone = prepared(tmp_path / "alone", repeats=more.repeats)
+    for seed in range(first.repeats, alone.repeats):
+        found, expected = (
+            persistence.load(prepare.weights_path(folder, seed, {})) for folder in (tmp_path, tmp_path / "alone")
+        )
+        assert prepare.digest(found) == prepare.digest(expected)
+
+
 def test_who_was_absent_may_have_come_meanwhile(tmp_path):
     absent = replace(TORCH, absent="not installed")
     prepared(tmp_path, contestants=[NUMPY, absent])
@@ -118,6 +133,7 @@ def test_who_was_absent_may_have_come_meanwhile(tmp_path):
 
 @pytest.mark.parametrize("given, told", [
     ({"epochs": 5}, "epochs: 3 there, 5 now"),
+    ({"repeats": 1}, "repeats: 2 there, 1 now"),
     ({"threads": 1}, "threads: 2 there, 1 now"),
     ({"contestants": [TORCH]}, "contestants: numpy-cpu there, torch-cpu now"),
     ({"overrides": {"batch_size": 16}}, "overrides batch_size: None there, 16 now"),

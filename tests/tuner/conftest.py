@@ -19,7 +19,7 @@ def twins(monkeypatch):
     rows = {"numpy": registry.ROWS["numpy"]}
     for name, module in (("twin", "numpy_backend"), ("broken", "no_backend")):
         rows[name] = registry.BackendRow(name, module, None, f"pip install {name}", ">=3.6")
-        monkeypatch.setitem(candidates.PRIORS, name, (0.0, 0.01, {"products": 2.0, "convolution": 2.0}))
+        monkeypatch.setitem(candidates.PRIORS, name, (0.0, 0.01, {"products": 0.8, "convolution": 0.8}))
     monkeypatch.setattr(registry, "ROWS", rows)
     monkeypatch.setattr(registry, "_entry_points", dict)
     registry.load.cache_clear()

@@ -7,12 +7,13 @@ import pytest
 
 from portanet.exceptions import ConfigError
 from portanet.tuner import memory
-from portanet.tuner.candidates import Candidate, prior
+from portanet.tuner.candidates import Candidate, Load, prior
 from portanet.tuner.halving import Guess, Row, Sample
 from portanet.tuner.memory import Memory, forget, place_of_memory
 
 ONE = Candidate("numpy", "cpu", 2)
 RECORD = {"engine": "numpy", "version": "2"}
+LOAD = Load("products", 10**8, 10**6)
 SAMPLE = Sample(1.5, 0.5, 0.1, (0.01, 0.02), RECORD)
 
 
@@ -24,8 +25,8 @@ def versions(monkeypatch):
     return found
 
 
-def opened(fingerprint="a", shape=(128,), kind="products"):
-    return Memory(fingerprint, shape, kind)
+def opened(fingerprint="a", shape=(128,), load=LOAD):
+    return Memory(fingerprint, shape, load)
 
 
 def kept(*rows, epochs=10):
@@ -49,7 +50,7 @@ def test_another_net_or_batch_size_is_not_known(other):
 def test_another_machine_is_not_known(monkeypatch):
     kept(Row(ONE, SAMPLE, 3.0))
     monkeypatch.setattr(memory, "machine", lambda: {"processor": "another"})
-    assert opened().sample(ONE) is None and opened().guess(ONE, "products") is None
+    assert opened().sample(ONE) is None and opened().guess(ONE) is None
 
 
 def test_another_portanet_is_not_known(monkeypatch):
@@ -62,7 +63,7 @@ def test_an_engine_of_another_version_is_measured_anew_and_told_once(versions):
     kept(Row(ONE, SAMPLE, 3.0))
     versions["numpy"] = "3.0"
     found = opened()
-    assert found.sample(ONE) is None and found.sample(ONE) is None and found.guess(ONE, "products") is None
+    assert found.sample(ONE) is None and found.sample(ONE) is None and found.guess(ONE) is None
     assert found.notes == ["numpy, cpu, 2 threads: measured anew, the engine was 2.0 and is 3.0"]
 
 
@@ -81,10 +82,10 @@ def test_a_search_that_was_cut_short_settles_nothing():
 def test_engines_are_judged_by_what_they_took_at_other_nets():
     numpy, torch = Candidate("numpy"), Candidate("torch")
     kept(Row(numpy, Sample(0.2, 0.1, 0, (0.04,))), Row(torch, Sample(3.0, 0.3, 0, (0.01,))))
-    other = opened("another net")
+    other = opened("another net", load=Load("products", 3 * 10**8, 10**6))
     assert other.sample(torch) is None
-    assert other.guess(torch, "products") == Guess(3.0, 0.3, 4.0)
-    assert other.guess(torch, "convolution") is None
+    assert other.guess(torch) == Guess(3.0, 0.3, pytest.approx(0.03))
+    assert opened("another net", load=Load("convolution", 10**8, 10**6)).guess(torch) is None
 
 
 def test_an_engine_that_was_there_already_keeps_its_seconds_to_start():
@@ -97,12 +98,12 @@ def test_an_engine_that_was_there_already_keeps_its_seconds_to_start():
 def test_of_an_engine_never_seen_to_start_the_prior_is_kept():
     torch = Candidate("torch")
     kept(Row(torch, Sample(0.001, 0.0, 0, (0.01,), {"compiled_before": True})))
-    expected = prior("torch", "cpu", "products")
+    expected = prior("torch", "cpu", LOAD)
     assert (opened().sample(torch).start, opened().sample(torch).compile) == (expected.start, expected.compile)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "{}", '{"schema": 99, "machines": {}}', '{"schema": 1, "machines": []}']
+    "text", ["", "{", "[]", "{}", '{"schema": 99, "machines": {}}', '{"schema": 2, "machines": []}']
 )
 def test_a_file_that_can_not_be_read_is_told_and_written_anew(text):
     place_of_memory().parent.mkdir(parents=True)

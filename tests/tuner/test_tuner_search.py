@@ -30,8 +30,8 @@ class Track:
         return list(dict.fromkeys(name for name, _ in self.asked))
 
 
-def entrant(name, start=0.0, compiling=0.0, speed=1.0, known=None):
-    return Entrant(name, Guess(start, compiling, speed), known)
+def entrant(name, start=0.0, compiling=0.0, batch=0.1, known=None):
+    return Entrant(name, Guess(start, compiling, batch), known)
 
 
 def run(track, *entrants, work=WORK, **more):
@@ -44,7 +44,7 @@ def reason(outcome, name):
 
 def test_the_smallest_total_wins_and_the_table_is_in_its_order():
     track = Track(numpy=(0, 0, 0.1), torch=(2, 0, 0.05), jax=(1, 1, 0.02))
-    outcome = run(track, entrant("numpy"), entrant("torch", 2, 0, 2), entrant("jax", 1, 1, 4))
+    outcome = run(track, entrant("numpy"), entrant("torch", 2, 0, 0.05), entrant("jax", 1, 1, 0.025))
     assert outcome.best.candidate == "jax"
     assert outcome.best.total == pytest.approx(1 + 1 + 1000 * 0.02)
     assert [(row.candidate, row.total) for row in outcome.rows] == [("jax", 22.0), ("numpy", 100.0), ("torch", None)]
@@ -52,7 +52,7 @@ def test_the_smallest_total_wins_and_the_table_is_in_its_order():
 
 def test_a_long_compile_loses_for_a_short_fit_and_wins_for_a_long_one():
     takes = dict(numpy=(0, 0, 0.01), theano=(1, 30, 0.004))
-    field = entrant("numpy"), entrant("theano", 1, 30, 2.5)
+    field = entrant("numpy"), entrant("theano", 1, 30, 0.004)
     short, long = Track(**takes), Track(**takes)
     assert run(short, *field, work=Work(1, 1000)).best.candidate == "numpy"
     assert short.names() == ["numpy"]
@@ -61,7 +61,7 @@ def test_a_long_compile_loses_for_a_short_fit_and_wins_for_a_long_one():
 
 def test_what_costs_more_to_start_than_the_whole_training_is_not_tried():
     track = Track(numpy=(0, 0, 0.001), tensorflow=(8, 2, 0.0001))
-    outcome = run(track, entrant("numpy"), entrant("tensorflow", 8, 2, 10))
+    outcome = run(track, entrant("numpy"), entrant("tensorflow", 8, 2, 0.0001))
     assert track.names() == ["numpy"]
     assert reason(outcome, "tensorflow") == (
         "starting and compiling take about 10.0 s, the whole training takes 1.00 s on numpy"
@@ -70,14 +70,20 @@ def test_what_costs_more_to_start_than_the_whole_training_is_not_tried():
 
 def test_what_could_not_win_at_twice_its_guessed_speed_is_not_tried():
     track = Track(numpy=(0, 0, 0.1), cntk=(1, 0, 0.1))
-    outcome = run(track, entrant("numpy"), entrant("cntk", 1, 0, 0.4))
+    outcome = run(track, entrant("numpy"), entrant("cntk", 1, 0, 0.25))
     assert track.names() == ["numpy"]
     assert reason(outcome, "cntk") == "expected to take 4.18 min, the whole training takes 100.0 s on numpy"
 
 
+def test_one_that_costs_next_to_nothing_is_tried_whatever_is_guessed_of_it():
+    track = Track(numpy=(0, 0, 0.1), cntk=(1, 0, 0.02))
+    outcome = run(track, entrant("numpy"), entrant("cntk", 1, 0, 0.25), work=Work(100, 100))
+    assert track.names() == ["numpy", "cntk"] and outcome.best.candidate == "cntk"
+
+
 def test_a_likely_winner_may_cost_more_than_the_budget_since_its_start_is_not_lost():
     track = Track(numpy=(0, 0, 0.01), mxnet=(1.5, 0, 0.003))
-    outcome = run(track, entrant("numpy"), entrant("mxnet", 1.5, 0, 3.5))
+    outcome = run(track, entrant("numpy"), entrant("mxnet", 1.5, 0, 0.003))
     assert outcome.best.candidate == "mxnet"
     assert outcome.spent > SHARE * outcome.best.total
     assert outcome.lost < SHARE * outcome.best.total
@@ -85,7 +91,12 @@ def test_a_likely_winner_may_cost_more_than_the_budget_since_its_start_is_not_lo
 
 def test_after_disappointments_the_rest_is_left_out():
     track = Track(numpy=(0, 0, 0.01), mxnet=(1.5, 0, 0.05), torch=(2, 0, 0.05), jax=(1, 0, 0.001))
-    field = entrant("numpy"), entrant("mxnet", 1.5, 0, 3.5), entrant("torch", 2, 0, 3.5), entrant("jax", 1, 0, 2)
+    field = (
+        entrant("numpy"),
+        entrant("mxnet", 1.5, 0, 0.003),
+        entrant("torch", 2, 0, 0.003),
+        entrant("jax", 1, 0, 0.005),
+    )
     outcome = run(track, *field)
     assert track.names() == ["numpy", "mxnet"]
     assert outcome.best.candidate == "numpy"
@@ -94,13 +105,13 @@ def test_after_disappointments_the_rest_is_left_out():
 
 def test_a_budget_in_seconds_is_not_exceeded_after_a_disappointment():
     track = Track(numpy=(0, 0, 0.01), mxnet=(1.5, 0, 0.05), torch=(2, 0, 0.003))
-    run(track, entrant("numpy"), entrant("mxnet", 1.5, 0, 3.5), entrant("torch", 2, 0, 3.5), budget=1.0)
+    run(track, entrant("numpy"), entrant("mxnet", 1.5, 0, 0.003), entrant("torch", 2, 0, 0.003), budget=1.0)
     assert track.names() == ["numpy", "mxnet"]
 
 
 def test_an_even_match_is_tried_only_within_the_budget():
     takes = dict(numpy=(0, 0, 0.01), torch=(0.5, 0, 0.009))
-    field = entrant("numpy"), entrant("torch", 0.5, 0, 1.0)
+    field = entrant("numpy"), entrant("torch", 0.5, 0, 0.01)
     assert run(Track(**takes), *field).best.candidate == "torch"
     cramped = Track(**takes)
     outcome = run(cramped, *field, budget=0.2)
@@ -110,7 +121,7 @@ def test_an_even_match_is_tried_only_within_the_budget():
 
 def test_the_most_promising_is_tried_first():
     track = Track(numpy=(0, 0, 0.1), cntk=(1, 0, 0.06), torch=(2, 0, 0.02))
-    run(track, entrant("numpy"), entrant("cntk", 1, 0, 1.6), entrant("torch", 2, 0, 4))
+    run(track, entrant("numpy"), entrant("cntk", 1, 0, 0.06), entrant("torch", 2, 0, 0.025))
     assert track.names()[:2] == ["numpy", "torch"]
 
 
@@ -138,7 +149,7 @@ def test_measuring_again_stops_at_the_budget():
 def test_one_that_fails_is_a_row_with_its_reason():
     faults = dict(jax=(0, 0, RuntimeError("no such kernel")), torch=(0, 0, BackendUnavailable("old")))
     track = Track(numpy=(0, 0, 0.1), **faults)
-    outcome = run(track, entrant("numpy"), entrant("jax", speed=3), entrant("torch", speed=2))
+    outcome = run(track, entrant("numpy"), entrant("jax", batch=0.03), entrant("torch", batch=0.05))
     assert outcome.best.candidate == "numpy"
     rows = {row.candidate: row for row in outcome.rows}
     assert rows["jax"].failed and rows["jax"].reason == "RuntimeError: no such kernel"
@@ -154,7 +165,7 @@ def test_what_failed_is_not_held_against_the_others():
             raise RuntimeError("after a while")
         return track.measure(name, seconds)
 
-    field = [entrant("numpy"), entrant("mxnet", 1, 0, 4), entrant("torch", 2, 0, 3.5)]
+    field = [entrant("numpy"), entrant("mxnet", 1, 0, 0.0025), entrant("torch", 2, 0, 0.003)]
     outcome = search(field, measure, WORK, clock=track.clock)
     assert outcome.best.candidate == "torch" and outcome.lost > 9
 
@@ -174,13 +185,13 @@ def test_one_that_fails_when_measured_again_is_not_chosen():
 
 def test_where_the_first_fails_the_next_gives_the_first_prediction():
     track = Track(numpy=(0, 0, ValueError("no bfloat16")), torch=(1, 0, 0.01))
-    outcome = run(track, entrant("numpy"), entrant("torch", 1, 0, 2))
+    outcome = run(track, entrant("numpy"), entrant("torch", 1, 0, 0.05))
     assert outcome.best.candidate == "torch"
 
 
 def test_an_interrupt_leaves_the_best_so_far():
     track = Track(numpy=(0, 0, 0.1), torch=(0, 0, KeyboardInterrupt()), jax=(0, 0, 0.1))
-    outcome = run(track, entrant("numpy"), entrant("torch", speed=3), entrant("jax", speed=2))
+    outcome = run(track, entrant("numpy"), entrant("torch", batch=0.03), entrant("jax", batch=0.05))
     assert outcome.interrupted and outcome.best.candidate == "numpy"
     assert reason(outcome, "jax") == "the search was interrupted before its turn"
 
@@ -207,7 +218,7 @@ def test_variants_are_asked_of_the_close_ones_only():
         return [Entrant("fewer", guess)] if candidate == "numpy" else []
 
     outcome = run(track, entrant("numpy"), entrant("slow"), variants=variants)
-    assert asked == [("numpy", Guess(0, 0, 1.0))]
+    assert asked == [("numpy", Guess(0, 0, 0.1))]
     assert outcome.best.candidate == "fewer"
 
 
