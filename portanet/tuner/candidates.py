@@ -66,20 +66,21 @@ class Absent:
 # cores. They decide what is tried first and what is not worth a try, no more; what was measured on this machine takes
 # their place.
 PRIORS = {
-    "numpy": (0.0, 0.05, {"products": 0.38, "convolution": 0.1}),
-    "torch": (2.0, 0.1, {"products": 0.36, "convolution": 0.25}),
-    "jax": (0.8, 2.0, {"products": 0.42, "convolution": 0.17}),
-    "tensorflow": (8.0, 2.0, {"products": 0.38, "convolution": 0.12}),
-    "mxnet": (1.6, 0.3, {"products": 0.14, "convolution": 0.12}),
-    "theano": (1.5, 35.0, {"products": 0.22, "convolution": 0.08}),
-    "cntk": (1.4, 0.3, {"products": 0.11, "convolution": 0.07}),
+    "numpy": (0.0, 0.05, {"products": 0.48, "convolution": 0.14}),
+    "torch": (1.7, 0.1, {"products": 0.46, "convolution": 0.33}),
+    "jax": (0.8, 2.0, {"products": 0.53, "convolution": 0.2}),
+    "tensorflow": (8.0, 2.0, {"products": 0.48, "convolution": 0.15}),
+    "mxnet": (1.6, 0.3, {"products": 0.18, "convolution": 0.15}),
+    "theano": (1.5, 35.0, {"products": 0.28, "convolution": 0.1}),
+    "cntk": (1.4, 0.3, {"products": 0.14, "convolution": 0.09}),
 }
 MEASURED_WITH = {"theano": {"compile": "always"}}  # left to itself, it computes the first second in Python
-UNKNOWN = (2.0, 1.0, {"products": 0.3, "convolution": 0.15})
+UNKNOWN = (2.0, 1.0, {"products": 0.4, "convolution": 0.2})
 GPU_START, GPU_SPEED = 3.0, {"products": 2.0, "convolution": 5.0}
 WITH_GPU = ("numpy", "torch", "jax", "tensorflow")
 FIXED_THREADS = ("jax", "tensorflow")
 CONVOLUTIONS = ("Conv", "ConvTranspose")
+OVERHEAD = 4e-4  # seconds of a batch besides its arithmetic
 BANDWIDTH = 5e10  # bytes a second that no processor is expected to exceed by far
 
 
@@ -126,8 +127,8 @@ def prior(backend: str, device: str, load: Load) -> Guess:
     start, compiling, shares = PRIORS.get(backend, UNKNOWN)
     rate = shares[load.kind] * multiplying_rate()
     if device == "cpu":
-        return Guess(start, compiling, load.seconds(rate))
-    return Guess(start + GPU_START, compiling, load.seconds(rate * GPU_SPEED[load.kind]))
+        return Guess(start, compiling, OVERHEAD + load.seconds(rate))
+    return Guess(start + GPU_START, compiling, OVERHEAD + load.seconds(rate * GPU_SPEED[load.kind]))
 
 
 @cache
@@ -137,7 +138,7 @@ def multiplying_rate() -> float:
     >>> multiplying_rate() > 1e6
     True
     """
-    return 1e9 * matmul_peak(seconds=0.005, size=256)
+    return 1e9 * matmul_peak(seconds=0.03, size=512)
 
 
 def is_here(backend: str) -> bool:

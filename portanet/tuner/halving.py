@@ -10,11 +10,11 @@ What a candidate takes in all is predicted as
 The first candidate, which costs nothing to start, is measured first. Every other comes with a guess. They are tried in
 the order of their guessed totals. One is left out when even at twice the guessed speed it could not win, or when its
 start and compiling would take more than what is left of the budget. The budget is for what is lost: starting and
-compiling the winner is something that the training has to do anyway. So one that is expected to win by far may cost
-more than the budget, the less likely so the more was lost on others that disappointed; but not more than a budget that
-was given in seconds. And one that costs next to nothing beside the training is tried whatever its guess says. Those
-that are close are then measured for longer and longer, the better half each time, until it is clear which is best or
-the budget is spent.
+compiling the winner is something that the training has to do anyway. So one that is expected to win by more than trying
+it risks may cost more than the budget, the less likely so the more was lost on others that disappointed; but not more
+than a budget that was given in seconds. And one that costs next to nothing beside the training is tried whatever its
+guess says. Those that are close are then measured for longer and longer, the better half each time, until it is clear
+which is best or the budget is spent.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ __all__ = ["Entrant", "Guess", "Outcome", "Row", "Sample", "Work", "search"]
 SHARE = 0.08  # of the planned training's time
 CHEAP = 0.01  # of it
 DOUBT = 2.0  # a guessed speed may be wrong by so much
-FAR = 0.6  # of the best total: a guess below that is expected to win by far
-PENALTY = 2.0  # times what is lost already, on top of the guess: those that disappointed tell that guesses are bad
+RISK = 0.5  # times what trying costs, on top of the guess, where that is more than the budget
+PENALTY = 3.0  # times what is lost already, likewise: those that disappointed tell that guesses are bad
 CLOSE = 1.25  # of the best total: up to there, candidates are measured again
 SHORTEST, LONGEST = 0.05, 2.0  # seconds of one measurement
 ROUNDS = 4
@@ -278,7 +278,7 @@ class _Race:
         if self._guessed(one, DOUBT) >= total and cost + self._seconds() > CHEAP * total:
             return f"expected to take {told(self._guessed(one))}, {whole}"
         left, lost = self._left(), self._lost() - self._failing
-        likely = self._guessed(one) + PENALTY * lost < FAR * total and (left > 0 or self._given is None)
+        likely = self._guessed(one) + RISK * cost + PENALTY * lost < total and (left > 0 or self._given is None)
         if likely or cost + self._seconds() <= left:
             return ""
         if left <= 0:
