@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from portanet.exceptions import ConfigError, PortanetError
+from portanet.runtime.processors import physical_cores
 from portanet.tables import table
 
 if TYPE_CHECKING:
@@ -137,14 +137,6 @@ def need_extra() -> None:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise PortanetError(f"benchmarks need {' and '.join(missing)}; run: pip install 'portanet[benchmark]'")
-
-
-def physical_cores() -> int:
-    """Of those that this process may use."""
-    import psutil
-
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
-    return min(psutil.cpu_count(logical=False) or usable, usable)
 
 
 def points(model: Model, args: argparse.Namespace) -> list[Point]:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from ..runtime import processors
 from . import records
 
 MODULE = "portanet.benchmarks.measure"
@@ -162,7 +163,7 @@ def _keep_to(pid: int, threads: int) -> list[int]:
     return sorted(os.sched_getaffinity(pid))
 
 
-def chosen_cores(allowed: Sequence[int], count: int, system: str = "/sys/devices/system/cpu") -> list[int]:
+def chosen_cores(allowed: Sequence[int], count: int, system: str = processors.SYSTEM) -> list[int]:
     """So many of the allowed logical cores, on physical cores of their own as long as there are any.
 
     Parameters
@@ -184,8 +185,7 @@ def chosen_cores(allowed: Sequence[int], count: int, system: str = "/sys/devices
     seen: dict[str, int] = {}
     turns = []
     for core in allowed:
-        path = Path(system, f"cpu{core}", "topology", "thread_siblings_list")
-        shared = path.read_text() if path.is_file() else str(core)
+        shared = processors.physical_core(core, system)
         seen[shared] = seen.get(shared, -1) + 1
         turns.append((seen[shared], core))
     return sorted(core for _, core in sorted(turns)[:count])

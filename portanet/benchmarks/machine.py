@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import numpy as np
 
 from ..engine.gpu_facts import this_machine
 from ..runtime.place import limited_threads
+from ..runtime.processors import CPUINFO, facts_of_first, processor_name, usable_processors
 
 INSTRUCTIONS = {
     "avx2": "AVX2", "fma": "FMA", "avx512f": "AVX-512", "avx512_vnni": "AVX-512 VNNI", "avx512_bf16": "AVX-512 BF16",
@@ -38,9 +37,9 @@ def describe(threads: int | None = None) -> dict[str, Any]:
         "threads"; and "peak_gflops", see `matmul_peak`.
     """
     fixed = identity()
-    affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     return {
-        **fixed, "fingerprint": fixed, "affinity": affinity, "threads": threads, "peak_gflops": matmul_peak(threads),
+        **fixed, "fingerprint": fixed, "affinity": sorted(usable_processors()), "threads": threads,
+        "peak_gflops": matmul_peak(threads),
     }  # fmt: skip
 
 
@@ -67,7 +66,7 @@ def identity() -> dict[str, Any]:
     card = this_machine()
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return {
-        "cpu": cpu_model(), "cores": psutil.cpu_count(logical=False) or psutil.cpu_count(),
+        "cpu": processor_name(), "cores": psutil.cpu_count(logical=False) or psutil.cpu_count(),
         "logical_cores": psutil.cpu_count(), "instructions": instructions(), "memory": memory(),
         "gpus": [one["name"] for one in card["cards"] or ()], "driver": card["driver"], "os": platform.platform(),
         "python": platform.python_version(), "numpy": np.__version__, "blas": f"{blas['name']} {blas['version']}",
@@ -82,31 +81,14 @@ def memory() -> int:
     return round(psutil.virtual_memory().total / QUARTER) * QUARTER
 
 
-def cpu_model(cpuinfo: str = "/proc/cpuinfo") -> str:
-    """The processor's name, as the system tells it."""
-    name = _cpu_facts(cpuinfo).get("model name")
-    if name is None and platform.system() == "Darwin":
-        name = _said("sysctl", "-n", "machdep.cpu.brand_string")
-    return name or platform.processor() or platform.machine()
-
-
-def instructions(cpuinfo: str = "/proc/cpuinfo") -> list[str]:
+def instructions(cpuinfo: str = CPUINFO) -> list[str]:
     """Sets of instructions for arithmetic on vectors and matrices; elsewhere than on Linux, by NumPy's names."""
-    facts = _cpu_facts(cpuinfo)
+    facts = facts_of_first(cpuinfo)
     flags = facts.get("flags", facts.get("Features", "")).split()
     if not flags:
         found = np.show_config(mode="dicts").get("SIMD Extensions", {})
         return [*found.get("baseline", ()), *found.get("found", ())]
     return [name for flag, name in INSTRUCTIONS.items() if flag in flags]
-
-
-def _cpu_facts(path: str) -> Mapping[str, str]:
-    """Of the first processor of Linux's list; empty on other systems."""
-    if not os.path.isfile(path):
-        return {}
-    first = Path(path).read_text(errors="replace").partition("\n\n")[0]
-    pairs = (line.partition(":") for line in first.splitlines())
-    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def commit(folder: str | None = None) -> str:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from ..benchmarks import work
@@ -17,9 +15,10 @@ from ..engine import gpu_facts
 from ..exceptions import BackendUnavailable, ConfigError
 from ..runtime import environments, registry
 from ..runtime.devices import DeviceSpec
+from ..runtime.processors import physical_cores, usable_processors
 from .halving import Entrant, Guess
 
-__all__ = ["Absent", "Candidate", "Load", "field_of", "physical_cores", "prior", "thread_counts"]
+__all__ = ["Absent", "Candidate", "Load", "field_of", "prior", "thread_counts"]
 
 
 @dataclass(frozen=True)
@@ -211,28 +210,6 @@ def thread_counts(candidate: Candidate, isolate: bool) -> list[int]:
         return []
     most = physical_cores()
     return sorted({most, *(2**power for power in range(most.bit_length()))} - {len(usable_processors())})
-
-
-def usable_processors() -> set[int]:
-    """Numbers of the processors that this process may use."""
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-
-
-@cache
-def physical_cores() -> int:
-    """Cores that this process may use, threads of one core counted once.
-
-    >>> 1 <= physical_cores() <= (os.cpu_count() or 1)
-    True
-    """
-    cores = set()
-    for number in usable_processors():
-        siblings = Path(f"/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list")
-        try:
-            cores.add(siblings.read_text())
-        except OSError:  # another system, or hidden in a container
-            cores.add(str(number))
-    return max(len(cores), 1)
 
 
 def entrants(candidates: Sequence[Candidate], load: Load, remembered: Any) -> list[Entrant]:

@@ -26,7 +26,8 @@ import numpy as np
 from ..exceptions import BackendUnavailable, ConfigError
 from ..runtime import config, environments, registry
 from ..runtime.file_lock import held
-from .candidates import Candidate, Load, in_process, prior, usable_processors
+from ..runtime.processors import processor_name, usable_processors
+from .candidates import Candidate, Load, in_process, prior
 from .halving import Guess, Row, Sample
 
 __all__ = ["Memory", "forget", "machine", "place_of_memory"]
@@ -58,18 +59,10 @@ def machine() -> dict[str, Any]:
     """What decides how fast this machine is: processor, cores, limits on threads, graphics cards."""
     from ..engine import gpu_facts
 
-    cores = len(usable_processors())
+    name, cores = processor_name(), len(usable_processors())
     cards = [str(card.get("name")) for card in gpu_facts.this_machine().get("cards") or []]
     limits = {name: os.environ[name] for name in THREAD_VARIABLES if os.environ.get(name)}
-    return {"system": platform.system(), "processor": _processor(), "cores": cores, "cards": cards, "limits": limits}
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith(("model name", "Hardware")):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return {"system": platform.system(), "processor": name, "cores": cores, "cards": cards, "limits": limits}
 
 
 def engine_version(backend: str, isolate: bool = False) -> str:

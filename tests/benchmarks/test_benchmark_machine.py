@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from portanet.benchmarks import machine
+from portanet.runtime import processors
 
 CPUINFO = """processor\t: 0
 model name\t: Some CPU @ 2.60GHz
@@ -41,7 +42,7 @@ def test_the_description_survives_json_and_holds_what_must_not_change(monkeypatc
 
 def test_the_processor_is_read_from_its_first_entry(cpuinfo):
     path = cpuinfo(CPUINFO)
-    assert machine.cpu_model(path) == "Some CPU @ 2.60GHz"
+    assert processors.processor_name(path) == "Some CPU @ 2.60GHz"
     assert machine.instructions(path) == ["AVX2", "FMA", "AVX-512"]
 
 
@@ -51,7 +52,7 @@ def test_an_arm_processor_tells_features(cpuinfo):
 
 def test_without_linux_there_are_other_sources(tmp_path):
     nowhere = str(tmp_path / "none")
-    assert machine.cpu_model(nowhere)
+    assert processors.processor_name(nowhere)
     assert machine.instructions(nowhere)
 
 
