@@ -121,7 +121,7 @@ def test_unknown_name_is_refused_with_a_suggestion():
     ],
 )
 def test_an_engine_of_another_world_names_the_command_that_makes_its_environment(name, needs, isolate, monkeypatch):
-    monkeypatch.setattr(registry, "_is_installed", lambda row: False)
+    monkeypatch.setattr(registry, "is_importable", lambda name: False)
     with pytest.raises(
         BackendUnavailable,
         match=f"^backend '{name}' is not installed: it needs {needs} in an environment of its own; "

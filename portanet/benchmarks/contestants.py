@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..exceptions import BackendError, DataError, DeviceUnavailable, did_you_mean
-from ..runtime import environments, registry
+from ..runtime import registry
 from ..runtime.devices import choose_device, parse_device, read_probe
 from .records import Contestant
 
@@ -237,10 +237,9 @@ def _absence_of(one: Contestant, engine: str) -> str:
 
 def _absence(engine: str, device: str) -> str:
     """Why portanet can't use an engine on a device; "" where it can."""
-    if engine not in registry.names():
-        return _why_not(engine)
-    if parse_device(device).kind == "cpu":
-        return ""
+    reason = registry.why_absent(engine)
+    if reason or parse_device(device).kind == "cpu":
+        return reason
     try:
         choose_device(device, *_probed(engine), engine)
     except DeviceUnavailable as error:
@@ -248,14 +247,6 @@ def _absence(engine: str, device: str) -> str:
     except BackendError as error:
         return str(error)
     return ""
-
-
-def _why_not(engine: str) -> str:
-    try:
-        environments.find(engine)
-    except BackendError as error:  # there is one, but broken
-        return str(error)
-    return registry.ROWS[engine].missing
 
 
 def _probed(engine: str) -> tuple[Any, Any]:

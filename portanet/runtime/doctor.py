@@ -7,7 +7,6 @@ on NumPy, to one in a thousand.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -153,7 +152,7 @@ def _whereabouts(name: str) -> Finding:
     except PortanetError as error:
         told = str(error)
         return Finding(name, told.partition(":")[0], passed=False, told=told, fix=told.rpartition("run: ")[2])
-    if row is None or row.requires is None or importlib.util.find_spec(row.requires):
+    if registry.is_importable(name):
         return Finding(name, "here", passed=False, fix=fix, python=sys.version.split()[0])
     if own is None:
         return Finding(name, "nowhere", passed=False, told="not installed", fix=fix)

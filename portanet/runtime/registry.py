@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from portanet.exceptions import BackendNotFound, BackendUnavailable, DeclarationError, did_you_mean
+from portanet.exceptions import BackendNotFound, BackendUnavailable, ConfigError, DeclarationError, did_you_mean
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from .client import RemoteBackend
     from .worker_process import Launch
 
-__all__ = ["GROUP", "ROWS", "BackendRow", "check", "known", "load", "names", "need_float_type"]
+__all__ = [
+    "GROUP", "ROWS", "BackendRow", "check", "is_importable", "known", "load", "names", "need_float_type", "why_absent",
+]  # fmt: skip
 
 GROUP = "portanet.backends"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -144,8 +146,40 @@ def names() -> list[str]:
     >>> "numpy" in names()
     True
     """
-    installed = (name for name, row in ROWS.items() if _is_installed(row) or _has_environment(name))
-    return sorted({*installed, *_entry_points()})
+    return sorted({*(name for name in ROWS if not why_absent(name)), *_entry_points()})
+
+
+def why_absent(name: str) -> str:
+    """Why an engine can't be had, and what to do; "" where it is installed, here or in an environment of its own.
+
+    Parameters
+    ----------
+    name : str
+        One of `known`.
+
+    Examples
+    --------
+    >>> why_absent("numpy")
+    ''
+    """
+    if is_importable(name):
+        return ""
+    try:
+        return ROWS[name].missing if _environment(name) is None else ""
+    except (BackendUnavailable, ConfigError) as error:  # there is one, but broken; or no place for any
+        return str(error)
+
+
+def is_importable(name: str) -> bool:
+    """Whether an engine can be imported in this process, without trying; what another package registers can.
+
+    Examples
+    --------
+    >>> is_importable("numpy")
+    True
+    """
+    row = ROWS.get(name)
+    return row is None or row.requires is None or importlib.util.find_spec(row.requires) is not None
 
 
 def check(name: str) -> str:
@@ -214,7 +248,7 @@ def load(name: str, isolate: bool = False, threads: int | None = None) -> Any:
 
 def _load_here_or_there(row: BackendRow) -> Any:
     """The engine in this process; where that can't be, in a worker."""
-    if _is_installed(row):
+    if is_importable(row.name):
         try:
             return _load_row(row)
         except BackendUnavailable:
@@ -229,9 +263,8 @@ def _isolated(name: str, adapter: str) -> "RemoteBackend":
     """The engine in a worker."""
     from .client import RemoteBackend
 
-    row = ROWS.get(name)
-    if row is not None and not _is_installed(row) and _environment(name) is None:
-        raise BackendUnavailable(row.missing)
+    if not is_importable(name) and _environment(name) is None:
+        raise BackendUnavailable(ROWS[name].missing)
     return RemoteBackend(name, lambda threads: _launch(name, adapter, threads))
 
 
@@ -256,17 +289,6 @@ def _environment(name: str) -> Any:
     from . import environments
 
     return environments.find(name)
-
-
-def _has_environment(name: str) -> bool:
-    try:
-        return _environment(name) is not None
-    except BackendUnavailable:  # there, but broken
-        return False
-
-
-def _is_installed(row: BackendRow) -> bool:
-    return row.requires is None or importlib.util.find_spec(row.requires) is not None
 
 
 def _load_row(row: BackendRow) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,8 +11,7 @@ from typing import Any
 from ..benchmarks import work
 from ..benchmarks.machine import matmul_peak
 from ..engine import gpu_facts
-from ..exceptions import BackendUnavailable, ConfigError
-from ..runtime import environments, registry
+from ..runtime import registry
 from ..runtime.devices import DeviceSpec
 from ..runtime.processors import physical_cores, usable_processors
 from .halving import Entrant, Guess
@@ -147,8 +145,7 @@ def is_here(backend: str) -> bool:
 
 
 def in_process(backend: str, isolate: bool) -> bool:
-    row = registry.ROWS.get(backend)
-    return not isolate and (row is None or row.requires is None or importlib.util.find_spec(row.requires) is not None)
+    return not isolate and registry.is_importable(backend)
 
 
 def field_of(engines: Sequence[str], device: DeviceSpec, threads: int | None,
@@ -167,7 +164,7 @@ def field_of(engines: Sequence[str], device: DeviceSpec, threads: int | None,
     """
     found, absent = [], []
     for backend in engines:
-        reason = _why_absent(backend)
+        reason = registry.why_absent(backend)
         for name in _devices(backend, device):
             if reason:
                 absent.append(Absent(backend, name, reason))
@@ -188,16 +185,6 @@ def has_card() -> bool:
     """Whether this machine shows a graphics card with a driver; no engine is asked."""
     facts = gpu_facts.this_machine()
     return bool(facts.get("cards"))
-
-
-def _why_absent(backend: str) -> str:
-    row = registry.ROWS.get(backend)
-    if row is None or row.requires is None or importlib.util.find_spec(row.requires) is not None:
-        return ""
-    try:
-        return row.missing if environments.find(backend) is None else ""
-    except (BackendUnavailable, ConfigError) as error:
-        return str(error)
 
 
 def thread_counts(candidate: Candidate, isolate: bool) -> list[int]:

@@ -14,7 +14,7 @@ from portanet.benchmarks.breakdown import SHARES, Breakdown, _Call, _clocks, _pa
 from portanet.benchmarks.contestants import LIBRARIES, OtherWork, listed, trainer
 from portanet.benchmarks.records import Contestant
 from portanet.exceptions import BackendNotFound, DataError, DeviceNotFound
-from portanet.runtime import registry
+from portanet.runtime import environments, registry
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.random((90, 6), dtype=np.float32), np.arange(90) % 3
@@ -61,8 +61,8 @@ def test_keys_are_unique_and_good_as_names_of_files():
 
 
 def test_an_engine_that_is_not_installed_is_absent_with_its_command(monkeypatch):
-    monkeypatch.setattr(registry, "names", lambda: ["numpy"])
-    monkeypatch.setattr(contestants.environments, "find", lambda engine: None)
+    monkeypatch.setattr(registry, "is_importable", lambda name: name == "numpy")
+    monkeypatch.setattr(environments, "find", lambda engine: None)
     (theano,) = listed(["theano"])
     assert theano.absent.endswith("run: portanet env create theano")
 
@@ -75,8 +75,8 @@ def test_a_peer_that_is_not_installed_is_absent_with_its_command(monkeypatch):
 
 
 def test_a_peer_is_absent_where_its_engine_is(monkeypatch):
-    monkeypatch.setattr(registry, "names", lambda: ["numpy"])
-    monkeypatch.setattr(contestants.environments, "find", lambda engine: None)
+    monkeypatch.setattr(registry, "is_importable", lambda name: name == "numpy")
+    monkeypatch.setattr(environments, "find", lambda engine: None)
     (own, peer) = listed(["jax"], peers=["keras"])
     assert peer.absent == own.absent == registry.ROWS["jax"].missing
 
