@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,21 +11,15 @@ from typing import Any
 import numpy as np
 
 from .exceptions import DataError
+from .runtime.whole_file import drafted
 
 Weights = dict[str, np.ndarray]
 
 
 def save(path: str | os.PathLike, weights: Mapping[str, np.ndarray]) -> None:
     """Write arrays by name, all or nothing: an interrupted save leaves the old file as it was."""
-    path = Path(path)
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, **weights)
-        os.replace(draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise
+    with drafted(Path(path), private=True) as draft, draft.open("wb") as file:
+        np.savez(file, allow_pickle=False, **weights)
 
 
 def load(path: str | os.PathLike) -> Weights:

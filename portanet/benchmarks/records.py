@@ -20,6 +20,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..runtime.whole_file import drafted
+
 SCHEMA = 1
 Point = dict[str, int]
 Record = TypeVar("Record")
@@ -248,9 +250,8 @@ def write(path: str | os.PathLike[str], record: Any) -> None:
     data = asdict(record) if dataclasses.is_dataclass(record) and not isinstance(record, type) else record
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(data, indent=1), "utf-8")
-    os.replace(part, path)
+    with drafted(path) as draft:
+        draft.write_text(json.dumps(data, indent=1), "utf-8")
 
 
 def read(path: str | os.PathLike[str], kind: type[Record]) -> Record:

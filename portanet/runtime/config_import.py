@@ -15,6 +15,7 @@ from typing import Any
 from portanet.exceptions import BackendNotFound, ConfigError
 from portanet.runtime import registry
 from portanet.runtime.config import FLOAT_TYPES
+from portanet.runtime.whole_file import drafted
 
 __all__ = ["Imported", "import_config", "old_files", "write_config"]
 
@@ -157,13 +158,9 @@ def write_config(text: str, output: str | os.PathLike, force: bool = False) -> P
     path = Path(output).expanduser()
     if path.exists() and not force:
         raise ConfigError(f"config import: {path} exists already; replace it with --force or choose another --output")
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        try:
+        with drafted(path) as draft:
             draft.write_text(text, encoding="utf-8")
-            os.replace(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(f"config import: cannot write {path}: {error.strerror}") from error
     return path

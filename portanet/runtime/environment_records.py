@@ -12,6 +12,7 @@ from portanet.exceptions import BackendUnavailable
 from portanet.runtime import config
 from portanet.runtime.file_lock import held
 from portanet.runtime.recipes import RECIPES
+from portanet.runtime.whole_file import drafted
 from portanet.runtime.worker_variables import worker_variables
 
 __all__ = ["REGISTER", "STAMP", "Environment", "known", "made", "place_of", "register", "write_stamp"]
@@ -142,6 +143,5 @@ def register(engine: str, row: dict[str, Any] | None) -> None:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-    os.replace(fresh, path)
+    with drafted(path) as draft:
+        draft.write_text(json.dumps(content, indent=2) + "\n", "utf-8")

@@ -8,11 +8,12 @@ raises as an ordinary exception. The format is that of the System V ABI, chapter
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+
+from portanet.runtime.whole_file import drafted
 
 __all__ = ["shared_object", "write_mpi_stubs"]
 
@@ -56,10 +57,9 @@ def write_mpi_stubs(folder: Path) -> list[Path]:
         "libmpi_cxx.so.1": shared_object("libmpi_cxx.so.1", {"portanet_mpi_cxx_stub": _RETURN}),
     }
     for name, content in contents.items():
-        fresh = folder / f"{name}.{os.getpid()}"
-        fresh.write_bytes(content)
-        fresh.chmod(0o755)
-        os.replace(fresh, folder / name)
+        with drafted(folder / name) as draft:
+            draft.write_bytes(content)
+            draft.chmod(0o755)
     return [folder / name for name in contents]
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from portanet.exceptions import EnvironmentFault
 from portanet.runtime import config
 from portanet.runtime.recipes import RECIPES
+from portanet.runtime.whole_file import drafted
 
 __all__ = ["worker_variables"]
 
@@ -102,9 +102,8 @@ def _write_where_it_differs(path: Path, text: str) -> None:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-            file.write(text)
-        os.replace(file.name, path)
+        with drafted(path, private=True) as draft:
+            draft.write_text(text, "utf-8")
     except OSError as error:
         raise EnvironmentFault(
             f"Theano compiles into {path.parent}, which cannot be written to: {error.strerror}; choose another folder: "

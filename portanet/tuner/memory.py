@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -27,6 +26,7 @@ from ..exceptions import BackendUnavailable, ConfigError
 from ..runtime import config, environments, registry
 from ..runtime.file_lock import held
 from ..runtime.processors import processor_name, usable_processors
+from ..runtime.whole_file import drafted
 from .candidates import Candidate, Load, in_process, prior
 from .halving import Guess, Row, Sample
 
@@ -185,7 +185,8 @@ class Memory:
             latest = sorted(own["nets"], key=lambda key: own["nets"][key].get("when", ""))[-NETS:]
             own["nets"] = {key: own["nets"][key] for key in latest}
             own["machine"] = machine()
-            _replace(path, data)
+            with drafted(path, private=True) as draft:
+                draft.write_text(json.dumps(data, indent=1), "utf-8")
 
     def _put_rows(self, rows: Sequence[Row], kept: dict[str, Any], engines: dict[str, Any]) -> None:
         kind = self._load.kind
@@ -226,10 +227,3 @@ def _name(candidate: Candidate) -> str:
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:32]
-
-
-def _replace(path: Path, data: dict[str, Any]) -> None:
-    """Write the file anew, all or nothing."""
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".tuning.", delete=False) as file:
-        json.dump(data, file, indent=1)
-    os.replace(file.name, path)

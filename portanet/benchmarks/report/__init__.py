@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ...runtime.whole_file import drafted
+
 __all__ = ["data", "write"]
 
 
@@ -39,7 +41,8 @@ def write(folder: str | os.PathLike[str]) -> list[Path]:
     summary, past = summarize(folder), history.collect(folder)
     records.write(folder / "report.json", data(summary, past))
     for name, text in (("report.md", markdown.render(summary, past)), ("report.html", html.render(summary, past))):
-        _put(folder / name, text)
+        with drafted(folder / name) as draft:
+            draft.write_text(text, "utf-8")
     return [folder / f"report.{ending}" for ending in ("json", "md", "html")]
 
 
@@ -74,9 +77,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _put(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text, "utf-8")
-    os.replace(part, path)
