@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..gate import CHECKS
 from ..summary import Summary
 from . import numbers
 from .answers import name, tool
 from .blocks import Section, Table
 from .numbers import NONE
 
-GATE = ("weights", "logits", "loss", "gradient", "update", "steps", "schedule")
 METHOD = (
     "Each contestant was first checked by the gate: from the same weights, the same scores, the same gradient, the "
     "same steps as portanet on NumPy in float64, or it isn't timed. Every measurement is a fresh process; "
@@ -104,7 +104,7 @@ def _data(summary: Summary) -> str:
 
 
 def _gate(summary: Summary) -> Table:
-    checks = [check for check in GATE if any(check in verdict.errors for verdict in summary.verdicts)]
+    checks = [check for check in CHECKS if any(check in verdict.errors for verdict in summary.verdicts)]
     rows = [
         (
             tool(summary, verdict.contestant),
