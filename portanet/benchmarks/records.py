@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from ..runtime.whole_file import drafted
 
 SCHEMA = 1
+DISTURBED = 0.25  # cores kept busy by others, above which a measurement is disturbed
 Point = dict[str, int]
 Record = TypeVar("Record")
 
@@ -172,6 +173,15 @@ class Usage:
     peak_rss: int
     gpu: dict[str, Any] | None = None
     looks: int = 0
+
+    @property
+    def others(self) -> float:
+        """Cores that processes outside of the tree kept busy.
+
+        >>> Usage(2.0, 1.25, [1.0, 0.75], 2, 0).others
+        0.5
+        """
+        return sum(self.per_core) - self.busy_cores
 
 
 @dataclass

@@ -29,11 +29,10 @@ from typing import Any
 
 from . import launch, records
 from .prepare import place
-from .records import Contestant, Epoch, Header, Measurement, Point, Verdict
+from .records import DISTURBED, Contestant, Epoch, Header, Measurement, Point, Verdict
 from .sampling import Sampler
 
 TIMEOUT = 3600.0
-DISTURBED = 0.25  # cores that others keep busy
 
 
 @dataclass(frozen=True)
@@ -251,9 +250,8 @@ def _line(found: Measurement) -> str:
         parts.append(f"test error {found.test_error:.2%}")
     if found.usage is not None:
         parts.append(f"{found.usage.busy_cores:.1f} cores busy")
-        others = sum(found.usage.per_core) - found.usage.busy_cores
-        if others > DISTURBED:
-            parts.append(f"others kept {others:.1f} busy")
+        if found.usage.others > DISTURBED:
+            parts.append(f"others kept {found.usage.others:.1f} busy")
     return who + ", ".join(parts)
 
 

@@ -14,12 +14,11 @@ import numpy as np
 from . import runs
 from .comparisons import Comparison, Crossing, adjust, compare, crossings, seed_agreement
 from .prepare import place
-from .records import Contestant, Header, Measurement, Point, Verdict
+from .records import DISTURBED, Contestant, Header, Measurement, Point, Verdict
 from .runs import Run
 from .statistics import Interval, Spread, again, spread
 
 REFERENCE = "tensorflow"
-DISTURBED = 0.25
 
 
 @dataclass
@@ -293,7 +292,7 @@ def _fill_usage(row: Row, good: list[Measurement]) -> None:
     row.cpus = _middle(usage.cpus for usage in usages)
     row.cpu1 = _middle(max(usage.per_core) for usage in usages if usage.per_core)
     row.busy = _middle(usage.busy_cores for usage in usages)
-    row.others = max((sum(usage.per_core) - usage.busy_cores for usage in usages if usage.per_core), default=None)
+    row.others = max((usage.others for usage in usages if usage.per_core), default=None)
     row.memory = _middle(usage.peak_rss for usage in usages)
     percent = _middle(card.get("percent") for card in cards)
     row.gpu = percent / 100 if percent is not None else None
