@@ -36,11 +36,13 @@ def write(folder: str | os.PathLike[str]) -> list[Path]:
     from .. import history, records
     from ..summary import summarize
     from . import html, markdown
+    from .sections import sections
 
     folder = Path(folder)
     summary, past = summarize(folder), history.collect(folder)
     records.write(folder / "report.json", data(summary, past))
-    for name, text in (("report.md", markdown.render(summary, past)), ("report.html", html.render(summary, past))):
+    found = sections(summary, past)
+    for name, text in (("report.md", markdown.render(summary, found)), ("report.html", html.render(summary, found))):
         with drafted(folder / name) as draft:
             draft.write_text(text, "utf-8")
     return [folder / f"report.{ending}" for ending in ("json", "md", "html")]

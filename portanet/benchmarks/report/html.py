@@ -5,32 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from ..history import History
 from ..summary import Summary
 from . import answers
 from .blocks import Figure, Section, Table
-from .sections import sections
 from .style import STYLE
 
 LONG = 26
 
 
-def render(summary: Summary, history: History) -> str:
+def render(summary: Summary, sections: Sequence[Section]) -> str:
     """The whole page.
 
     Parameters
     ----------
     summary : Summary
-    history : History
+    sections : sequence of Section
 
     Returns
     -------
     str
     """
-    header, found = summary.header, sections(summary, history)
+    header = summary.header
     title = f"{header.model}: {header.title}"
-    links = "".join(f'<li><a href="#{_anchor(section)}">{escape(section.title)}</a></li>' for section in found)
-    body = "".join(map(_section, found))
+    links = "".join(f'<li><a href="#{_anchor(section)}">{escape(section.title)}</a></li>' for section in sections)
+    body = "".join(map(_section, sections))
     made = f"Measured {escape(header.created[:10])} by portanet {escape(str(header.machine.get('portanet', '')))}"
     return f"""<!doctype html>
 <html lang="en">

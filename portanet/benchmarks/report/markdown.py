@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..history import History
 from ..summary import Summary
 from . import answers
 from .blocks import Section, Table
-from .sections import sections
 
 
-def render(summary: Summary, history: History) -> str:
+def render(summary: Summary, sections: Sequence[Section]) -> str:
     """The whole report.
 
     Parameters
     ----------
     summary : Summary
-    history : History
+    sections : sequence of Section
 
     Returns
     -------
@@ -25,7 +23,7 @@ def render(summary: Summary, history: History) -> str:
     """
     header = summary.header
     blocks = [f"# {header.model}: {header.title}", header.question, f"**{answers.verdict(summary)}**"]
-    for section in sections(summary, history):
+    for section in sections:
         blocks += _section(section)
     return "\n\n".join(filter(None, blocks)) + "\n"
 
