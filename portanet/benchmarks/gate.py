@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import persistence
 from ..declare import _read, is_wired
 from ..layers import DropoutLayer, GaussianNoiseLayer, get_all_layers
 from ..precision import HALVES
@@ -116,7 +117,7 @@ class _Course:
             seen.pop("floatX")
             path.parent.mkdir(parents=True, exist_ok=True)
             np.savez(path, **seen)  # type: ignore[arg-type]
-        return _read_arrays(path)
+        return persistence.load(path)
 
     def seen(self, contestant: Contestant, **changes: str) -> Seen:
         """What a contestant computes in a fresh process.
@@ -141,14 +142,9 @@ class _Course:
             raise RuntimeError(result.get("measurement", result)["reason"])
         path = Path(result["seen"])
         try:
-            return _read_arrays(path)
+            return persistence.load(path)
         finally:
             path.unlink()
-
-
-def _read_arrays(path: Path) -> Seen:
-    with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
 
 
 def look(trainer: Trainer, net: Any, X: np.ndarray, y: np.ndarray, weights: Mapping[str, np.ndarray],

@@ -125,13 +125,15 @@ def prepared(job: Mapping[str, Any], trainer: Trainer | None = None) -> Prepared
         trainer = trainer_of(Contestant(**job["contestant"]), header.threads)
     trainer.load()
     imports = time.perf_counter() - started
+    from .. import persistence
     from . import datasets
     from .prepare import weights_path
 
     point = dict(job.get("point") or {})
     data = datasets.opened(folder / "data", header.data["name"], header.data["real"])
     net = _net(header, folder, point, job)
-    return Prepared(trainer, header, data, net, _read_weights(weights_path(folder, job["seed"], point)), imports)
+    weights = persistence.load(weights_path(folder, job["seed"], point))
+    return Prepared(trainer, header, data, net, weights, imports)
 
 
 def _net(header: Header, folder: Path, point: Mapping[str, int], job: Mapping[str, Any]) -> Any:
@@ -142,13 +144,6 @@ def _net(header: Header, folder: Path, point: Mapping[str, int], job: Mapping[st
     model = models.find(header.source, None if header.source in models.MODULES else arrays)
     changes = {"floatX": job["floatX"]} if "floatX" in job else {}
     return model.build(**{**header.overrides, **point, "random_state": job["seed"], **changes})
-
-
-def _read_weights(path: Path) -> dict[str, np.ndarray]:
-    import numpy as np
-
-    with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
 
 
 def measure(job: Mapping[str, Any]) -> dict[str, Any]:
