@@ -6,7 +6,6 @@ On the CPU a convolution is slices and one product, which XLA computes faster th
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import groupby
@@ -16,24 +15,12 @@ import numpy as np
 
 from ...runtime.devices import parse_device
 from ..contestants import Weights
-from . import PlainPeer
+from .jax_peer import JaxPeer
 from .translation import Activation, Conv, Dense, Dropout, Flatten, Pad, Pool, Rule, Step, pooled_first
 
 
-class Peer(PlainPeer):
+class Peer(JaxPeer):
     """The plain loop that somebody writes who knows JAX well."""
-
-    last = True
-
-    def load(self) -> None:
-        os.environ["NPROC"] = str(self.threads)  # XLA reads it once, when it starts
-        import jax
-
-        self._jax = jax
-        spec = parse_device(self.contestant.device)
-        self._device = jax.devices(spec.kind)[spec.index or 0]
-        jax.config.update("jax_default_device", self._device)
-        self.record.update(engine="jax", version=f"JAX {jax.__version__}", threads=self.threads)
 
     def make(self) -> None:
         jax = self._jax

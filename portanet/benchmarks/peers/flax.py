@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ...runtime.devices import parse_device
 from ..contestants import Weights
-from . import PlainPeer
+from .jax_peer import JaxPeer
 from .translation import Activation, Conv, Dense, Dropout, Flatten, Pad, Pool, Rule, Step
 
 
-class Peer(PlainPeer):
-    """A Flax module as its users write it; images lie channels-last."""
-
-    last = True
+class Peer(JaxPeer):
+    """A Flax module as its users write it."""
 
     def load(self) -> None:
-        os.environ["NPROC"] = str(self.threads)  # XLA reads it once, when it starts
+        super().load()
         import flax
-        import jax
         import optax
         from flax import linen
         from flax.training.train_state import TrainState
 
-        self._jax, self._linen, self._optax, self._state_class = jax, linen, optax, TrainState
-        spec = parse_device(self.contestant.device)
-        self._device = jax.devices(spec.kind)[spec.index or 0]
-        jax.config.update("jax_default_device", self._device)
-        self.record.update(
-            engine="jax", version=f"Flax {flax.__version__}, JAX {jax.__version__}", threads=self.threads
-        )
+        self._linen, self._optax, self._state_class = linen, optax, TrainState
+        self.record["version"] = f"Flax {flax.__version__}, {self.record['version']}"
 
     def make(self) -> None:
         jax, numpy = self._jax, self._jax.numpy
