@@ -76,7 +76,7 @@ def build_layers(layers: Any, parameters: Mapping[str, Any], data: FromData) -> 
     if is_wired(layers):
         return _take_wired(layers, parameters)
     faults: list[str] = []
-    declared = _read(layers, faults)
+    declared = read_layers(layers, faults)
     _hand_out(declared, parameters, faults)
     if faults:
         raise DeclarationError(faults)
@@ -93,7 +93,7 @@ def layer_parameters(layers: Any) -> set[str]:
         layers = DEFAULT_LAYERS
     if is_wired(layers):
         return set()
-    return {f"{d.name}_{p}" for d in _read(layers, []) for p in accepted(d.kind)}
+    return {f"{d.name}_{p}" for d in read_layers(layers, []) for p in accepted(d.kind)}
 
 
 def accepted(kind: type[Layer]) -> list[str]:
@@ -109,7 +109,12 @@ def accepted(kind: type[Layer]) -> list[str]:
     return list(dict.fromkeys(name for name in names if name != "name"))
 
 
-def _read(layers: Any, faults: list[str]) -> list[Declared]:
+def read_layers(layers: Any, faults: list[str]) -> list[Declared]:
+    """The layers of a declaration in any of its forms; what is wrong with it is added to `faults`.
+
+    >>> [(one.name, one.parameters) for one in read_layers([InputLayer, (DenseLayer, {"num_units": 3})], [])]
+    [('input0', {}), ('dense1', {'num_units': 3})]
+    """
     if not isinstance(layers, list | tuple) or not layers:
         faults.append(f"layers must be a list of (name, class) pairs or layer objects, got {layers!r}")
         return []

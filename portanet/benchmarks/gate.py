@@ -34,8 +34,8 @@ from typing import Any
 import numpy as np
 
 from .. import persistence
-from ..declare import _read, is_wired
-from ..layers import DropoutLayer, GaussianNoiseLayer, get_all_layers
+from ..declare import is_wired, read_layers
+from ..layers import DropoutLayer, GaussianNoiseLayer, Layer, get_all_layers
 from ..precision import HALVES
 from ..runtime import config
 from ..schedules import Schedule
@@ -227,26 +227,23 @@ def quieten(net: Any) -> None:
     >>> net.drop_p
     0.0
     """
-    if net.layers is None:
-        return
+    for kind, owner, prefix in _kinds(net):
+        for noisy, name in NOISE.items():
+            if issubclass(kind, noisy):
+                setattr(owner, prefix + name, 0.0)
+
+
+def _kinds(net: Any) -> list[tuple[type[Layer], Any, str]]:
+    """The class of each layer, the object that has its parameters as attributes, and what their names begin with."""
     if is_wired(net.layers):
-        for layer in get_all_layers(net.layers):
-            for kind, name in NOISE.items():
-                if isinstance(layer, kind):
-                    setattr(layer, name, 0.0)
-        return
-    for one in _read(net.layers, []):
-        for kind, name in NOISE.items():
-            if issubclass(one.kind, kind):
-                setattr(net, f"{one.name}_{name}", 0.0)
+        return [(type(layer), layer, "") for layer in get_all_layers(net.layers)]
+    return [(one.kind, net, f"{one.name}_") for one in read_layers(net.layers or [], [])]
 
 
 @contextlib.contextmanager
 def _noise_of_numpy(net: Any) -> Iterator[None]:
     """Where a layer of the user's own may draw noise that can't be turned off, let all engines draw NumPy's."""
-    kinds = {type(layer) for layer in get_all_layers(net.layers)} if is_wired(net.layers) else (
-        {one.kind for one in _read(net.layers or [], [])})  # fmt: skip
-    if all(kind.__module__.startswith("portanet.layers.") for kind in kinds):
+    if all(kind.__module__.startswith("portanet.layers.") for kind, *_ in _kinds(net)):
         yield
         return
     with config.config_context(reproducible=True):
