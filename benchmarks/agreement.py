@@ -10,13 +10,11 @@ otherwise, the largest distance between two probabilities, and the accuracy.
 """
 
 import argparse
-import importlib
 import sys
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from twins.programs import PROGRAMS
 
@@ -36,8 +34,9 @@ def images(folder, program):
 
 def trained(program, epochs, X, y, **options):
     """A net after those epochs of the program."""
-    example = importlib.import_module(PROGRAMS[program]["example"])
-    return example.build(max_epochs=epochs, train_split=None, verbose=0, **options).fit(X, y)
+    from portanet.benchmarks import models
+
+    return models.find(program).build(max_epochs=epochs, **options).fit(X, y)
 
 
 def compare(program, engines, epochs, folder):

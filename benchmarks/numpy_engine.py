@@ -12,10 +12,8 @@ import importlib.util
 import itertools
 import math
 import statistics
-import sys
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -23,11 +21,9 @@ from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
 from portanet import NeuralNet, layers
+from portanet.benchmarks import models
 from portanet.nonlinearities import softmax
 from portanet.updates import adam, nesterov_momentum
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
-import p6_mnist_convnet
 
 BATCH = 128
 SOLVERS = {
@@ -181,7 +177,7 @@ def main():
                     contestants["NumPy by hand"] = lambda: numpy_twin(sizes, X, y, 3)  # noqa: B023
                 compare(title, len(X), contestants, args.repeats)
         X, y = arrays(6_400, (1, 28, 28))
-        contestants = {"portanet": lambda: fit_seconds(p6_mnist_convnet.build(max_epochs=2, verbose=0), X, y, 2)}
+        contestants = {"portanet": lambda: fit_seconds(models.find("P6").build(max_epochs=2), X, y, 2)}
         if with_torch:
             contestants["torch eager"] = lambda: torch_p6(X, y, 2)
         compare("P6", len(X), contestants, args.repeats)

@@ -18,7 +18,6 @@ from portanet.exceptions import BackendUnavailable
 from portanet.runtime import environments, registry
 from portanet.schedules import values_for
 
-ROOT = BENCHMARKS.parent
 NAMES = ("p1", "p2", "p5", "p6")
 APART = ("theano", "mxnet", "cntk")
 TWINS = ("torch", "jax", "tensorflow", *APART)
@@ -38,10 +37,8 @@ def programs():
 
 @functools.cache
 def built(name):
-    """The example's net as the benchmark builds it, nothing dropped, and ready to train."""
-    program = programs().PROGRAMS[name]
-    rate = {"update_learning_rate": 0.01} if name in ("p1", "p2") else {}
-    net = module(ROOT / "examples" / f"{program['example']}.py").build(train_split=None, verbose=0, **rate)
+    """portanet's net as the benchmark builds it, nothing dropped, and ready to train."""
+    program, net = programs().PROGRAMS[name], programs().net(name)
     shares = {key: 0.0 for key, value in net.get_params().items() if key.endswith("_p") and value == 0.2}
     assert len(shares) == [kind for kind, *_ in program["layers"]].count("dropout")
     return net.set_params(**shares).initialize(*programs().data(name, ROWS), backend="numpy")

@@ -1,35 +1,29 @@
 """What the published programs are made of, for those who write them by hand."""
 
-import importlib
-
 import numpy as np
 
 BATCH = 128
 PROGRAMS = {
     "p1": {
-        "example": "p1_cifar_dense", "shape": (1024,), "rows": 25_600, "published": (50_000, 50),
-        "rule": "nesterov",
+        "shape": (1024,), "rows": 25_600, "published": (50_000, 50), "rule": "nesterov",
         "layers": [("dense", 1024, 100), ("relu",), ("dense", 100, 10)],
     },
     "p2": {
-        "example": "p2_cifar_convnet", "shape": (1, 32, 32), "rows": 6_400, "published": (50_000, 5),
-        "rule": "nesterov",
+        "shape": (1, 32, 32), "rows": 6_400, "published": (50_000, 5), "rule": "nesterov",
         "layers": [
             ("conv", 1, 16, 3), ("pool",), ("relu",), ("conv", 16, 32, 2), ("pool",), ("relu",),
             ("conv", 32, 64, 2), ("pool",), ("relu",), ("flatten",), ("dense", 576, 200), ("relu",), ("dense", 200, 10),
         ],
     },
     "p5": {
-        "example": "p5_mnist_mlp", "shape": (784,), "rows": 12_800, "published": (60_000, 20),
-        "rule": "rmsprop", "dropped": [512, 512],
+        "shape": (784,), "rows": 12_800, "published": (60_000, 20), "rule": "rmsprop", "dropped": [512, 512],
         "layers": [
             ("dense", 784, 512), ("relu",), ("dropout", 0.2), ("dense", 512, 512), ("relu",), ("dropout", 0.2),
             ("dense", 512, 10),
         ],
     },
     "p6": {
-        "example": "p6_mnist_convnet", "shape": (1, 28, 28), "rows": 6_400, "published": (60_000, 10),
-        "rule": "momentum", "dropped": [400],
+        "shape": (1, 28, 28), "rows": 6_400, "published": (60_000, 10), "rule": "momentum", "dropped": [400],
         "layers": [
             ("conv", 1, 32, 4), ("pool",), ("relu",), ("conv", 32, 16, 3), ("pool",), ("relu",), ("dropout", 0.2),
             ("flatten",), ("dense", 400, 128), ("relu",), ("dense", 128, 64), ("relu",), ("dense", 64, 10),
@@ -81,6 +75,7 @@ def kept(rng, count, units):
 
 def net(program, **settings):
     """portanet's net of a program, with nothing held out and the rate that the loops by hand have."""
+    from portanet.benchmarks import models
+
     rate = {} if program in ("p5", "p6") else {"update_learning_rate": 0.01}
-    example = importlib.import_module(PROGRAMS[program]["example"])
-    return example.build(**{"train_split": None, "verbose": 0, **rate, **settings})
+    return models.find(program).build(**{**rate, **settings})
