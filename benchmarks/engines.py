@@ -7,13 +7,14 @@ Every contestant runs in a process of its own, and they take turns. All do the s
 float32, same rule, shuffled rows, losses fetched after each epoch, nothing held out; only the loops by hand for MXNet,
 Theano and CNTK leave out the rows after the last full batch. The steady epoch is the median of all but the first two.
 Printed are medians over the repeats: samples a second, the ratio of the contestant's seconds to portanet's in the same
-repeat (above 1: portanet is faster), the peak of resident memory in MiB, and seconds of the whole process, imports and
-compiling included; the last two also as portanet's share of the contestant's. MXNet, Theano and CNTK run in their
-environments: portanet from this Python through a worker, whose memory counts too, the twin there by itself. With
-``--nolearn``, an interpreter that has it, nolearn and Lasagne join on Theano.
+repeat (above 1: portanet is faster), the peak of resident memory in MiB, seconds of the whole process, imports and
+compiling included, and seconds of it without the steady epochs; memory and the whole also as portanet's share of the
+contestant's. MXNet, Theano and CNTK run in their environments: portanet from this Python through a worker, whose memory
+counts too, the twin there by itself. With ``--nolearn``, an interpreter that has it, nolearn and Lasagne join on
+Theano.
 
-By default there are just rows and epochs enough for a steady figure, which makes the last two columns mostly a matter
-of imports; with ``--published`` there are as many of both as in the published program.
+By default there are just rows and epochs enough for a steady figure, which makes the whole mostly a matter of
+imports; with ``--published`` there are as many of both as in the published program.
 """
 
 import argparse
@@ -94,8 +95,8 @@ def compare(program, engine, args):
     ]
     for row in rows:
         title, numbers = list(row.values())[:3], list(row.values())[3:]
-        print("{:4} {:11} {:10}".format(*title), "{:10,.0f} {:8.2f} {:8,.0f} {:8.2f} {:8.1f} {:8.2f}".format(*numbers),
-              flush=True)  # fmt: skip
+        told = "{:10,.0f} {:8.2f} {:8,.0f} {:8.2f} {:8.1f} {:8.2f} {:9.2f}".format(*numbers)
+        print("{:4} {:11} {:10}".format(*title), told, flush=True)
     return rows
 
 
@@ -109,6 +110,7 @@ def summary(runs, own):
         "MiB ratio": median(mine["peak"] / run["peak"] for run, mine in pairs),
         "whole s": median(run["whole"] for run in runs),
         "whole ratio": median(mine["whole"] / run["whole"] for run, mine in pairs),
+        "besides s": median(run["whole"] - sum(run["epochs"][2:]) for run in runs),
     }
 
 
@@ -131,8 +133,8 @@ def main():
         program, engine, contestant, *numbers = args.run
         print(json.dumps(run_one(program, engine, contestant, *map(int, numbers))))
         return
-    heads = ("samples/s", "time", "MiB", "own/its", "whole s", "own/its")
-    print("{:4} {:11} {:10} {:>10} {:>8} {:>8} {:>8} {:>8} {:>8}".format("", "engine", "contestant", *heads))
+    heads = ("samples/s", "time", "MiB", "own/its", "whole s", "own/its", "besides s")
+    print("{:4} {:11} {:10} {:>10} {:>8} {:>8} {:>8} {:>8} {:>8} {:>9}".format("", "engine", "contestant", *heads))
     table = []
     for program in args.programs:
         for engine in args.engines:
