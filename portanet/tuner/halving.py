@@ -108,6 +108,10 @@ class Sample:
         """With the runs of a later measurement."""
         return replace(self, runs=self.runs + later.runs, epoch=min(self.epoch, later.epoch))
 
+    def replaced(self, later: Sample) -> Sample:
+        """With those alone."""
+        return replace(self, runs=later.runs, epoch=later.epoch)
+
 
 @dataclass(frozen=True)
 class Entrant:
@@ -255,7 +259,10 @@ class _Race:
             self._rows[one.candidate] = Row(one.candidate, reason=reason, failed=True)
             self._failing += self._clock() - began
         else:
+            first = not self._ranked()
             self._note(one, sample)
+            if first and self._seconds() > 2 * SHORTEST:  # it was measured when nobody knew how long the training is
+                self._again(self._rows[one.candidate], self._seconds(), Sample.replaced)
 
     def _note(self, one: Entrant, sample: Sample, remembered: bool = False) -> None:
         total = sample.total(self._work)
@@ -310,9 +317,9 @@ class _Race:
                     return
                 self._again(row, seconds)
 
-    def _again(self, row: Row, seconds: float) -> None:
+    def _again(self, row: Row, seconds: float, keep: Callable[[Sample, Sample], Sample] = Sample.joined) -> None:
         try:
-            row.sample = row.sample.joined(self._measure(row.candidate, seconds)) if row.sample else None
+            row.sample = keep(row.sample, self._measure(row.candidate, seconds)) if row.sample else None
         except Exception as error:  # as in `_try`
             row.sample, row.total, row.failed, row.reason = None, None, True, f"{type(error).__name__}: {error}"
         else:
@@ -325,9 +332,8 @@ class _Race:
         return rows[0].sample.total(self._work, rows[0].sample.slow) < (rows[1].total or 0.0)
 
     def _seconds(self) -> float:
-        """How long a candidate is measured the first time: a fiftieth of what is planned, within reason."""
-        best = self._best()
-        return SHORTEST if best is None else min(max((best.total or 0.0) * SHARE / 20, SHORTEST), LONGEST / 4)
+        """How long a candidate is measured the first time: a sixth of what may be lost, within reason."""
+        return min(max(self._budget() / 6, SHORTEST), LONGEST / 2)
 
     def _budget(self) -> float:
         if self._given is not None:

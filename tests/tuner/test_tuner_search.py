@@ -110,8 +110,8 @@ def test_a_budget_in_seconds_is_not_exceeded_after_a_disappointment():
 
 
 def test_an_even_match_is_tried_only_within_the_budget():
-    takes = dict(numpy=(0, 0, 0.01), torch=(0.5, 0, 0.009))
-    field = entrant("numpy"), entrant("torch", 0.5, 0, 0.01)
+    takes = dict(numpy=(0, 0, 0.01), torch=(0.4, 0, 0.009))
+    field = entrant("numpy"), entrant("torch", 0.4, 0, 0.01)
     assert run(Track(**takes), *field).best.candidate == "torch"
     cramped = Track(**takes)
     outcome = run(cramped, *field, budget=0.2)
@@ -138,6 +138,18 @@ def test_close_ones_are_measured_again_and_longer_until_it_is_clear():
     asked = [seconds for name, seconds in track.asked if name == "torch"]
     assert len(asked) == 2 and asked[1] > asked[0]
     assert len(outcome.best.sample.runs) == 4
+
+
+def test_the_first_is_measured_as_long_as_the_others_once_the_plan_is_known_to_be_long():
+    runs, asked = iter([(0.05,), (0.1,)]), []
+
+    def measure(name, seconds):
+        asked.append(seconds)
+        return Sample(0, 0, 0, next(runs))
+
+    outcome = search([entrant("numpy")], measure, WORK, clock=lambda: 0.0)
+    assert outcome.best.sample.runs == (0.1,) and outcome.best.total == 100
+    assert asked[0] < asked[1] <= SHARE * 50
 
 
 def test_measuring_again_stops_at_the_budget():
