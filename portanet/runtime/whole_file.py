@@ -35,7 +35,7 @@ def drafted(path: Path, private: bool = False) -> Iterator[Path]:
             draft.touch(0o600, exist_ok=False)
         yield draft
         os.replace(draft, path)
-    except BaseException:
+    except BaseException:  # Ctrl-C and exit too: no draft is left, and the error goes on
         with contextlib.suppress(OSError):
             draft.unlink()
         raise

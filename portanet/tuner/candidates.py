@@ -16,7 +16,7 @@ from ..runtime.devices import DeviceSpec
 from ..runtime.processors import physical_cores, usable_processors
 from .halving import Entrant, Guess
 
-__all__ = ["Absent", "Candidate", "Load", "field_of", "prior", "thread_counts"]
+__all__ = ["Absent", "Candidate", "Load", "field_of", "prior", "prior_costs", "thread_counts"]
 
 
 @dataclass(frozen=True)
@@ -121,11 +121,20 @@ def prior(backend: str, device: str, load: Load) -> Guess:
     >>> prior("theano", "cpu", Load("products", 10**8, 10**6)).compile > 10
     True
     """
-    start, compiling, shares = PRIORS.get(backend, UNKNOWN)
-    rate = shares[load.kind] * multiplying_rate()
-    if device == "cpu":
-        return Guess(start, compiling, OVERHEAD + load.seconds(rate))
-    return Guess(start + GPU_START, compiling, OVERHEAD + load.seconds(rate * GPU_SPEED[load.kind]))
+    rate = PRIORS.get(backend, UNKNOWN)[2][load.kind] * multiplying_rate()
+    if device != "cpu":
+        rate *= GPU_SPEED[load.kind]
+    return Guess(*prior_costs(backend, device), OVERHEAD + load.seconds(rate))
+
+
+def prior_costs(backend: str, device: str) -> tuple[float, float]:
+    """Seconds to start such an engine, and to compile, for which nothing need be measured.
+
+    >>> prior_costs("theano", "cpu")
+    (1.5, 35.0)
+    """
+    start, compiling, _ = PRIORS.get(backend, UNKNOWN)
+    return start + (GPU_START if device != "cpu" else 0.0), compiling
 
 
 @cache

@@ -27,7 +27,7 @@ from ..runtime import config, environments, registry
 from ..runtime.file_lock import held
 from ..runtime.processors import processor_name, usable_processors
 from ..runtime.whole_file import drafted
-from .candidates import Candidate, Load, in_process, prior
+from .candidates import Candidate, Load, in_process, prior_costs
 from .halving import Guess, Row, Sample
 
 __all__ = ["Memory", "forget", "machine", "place_of_memory"]
@@ -197,8 +197,7 @@ class Memory:
             engine = self._engine(engines, one, sample)
             compiling = sample.compile
             if sample.record.get("compiled_before"):
-                expected = prior(one.backend, one.device, self._load).compile
-                compiling = engine.get(kind, {}).get("compile", expected)
+                compiling = engine.get(kind, {}).get("compile", prior_costs(one.backend, one.device)[1])
             if self._load.flops and one.threads is None:
                 engine[kind] = {"compile": compiling, "rate": self._load.flops / sample.batch}
             kept[_name(one)] = {
@@ -213,7 +212,7 @@ class Memory:
             engines[name] = {"version": now}
         if sample.start > COLD:
             engines[name]["start"] = sample.start
-        engines[name].setdefault("start", prior(one.backend, one.device, self._load).start)
+        engines[name].setdefault("start", prior_costs(one.backend, one.device)[0])
         return engines[name]
 
 

@@ -156,11 +156,10 @@ class _Lane:
         while len(found) < (RUNS if (spent := time.perf_counter() - began) < seconds else FEWEST_RUNS):
             took = max(self._train(count * size), 1e-9)
             each = took / count
+            warming_up = len(found) == 1 and each < SETTLED * found[0] and spent < 2 * seconds
             if not found and count < most and took < wished / 2:  # too short to tell: a call itself costs something
                 count = min(max(2 * count, int(count * wished / took)), most)
-            elif (
-                len(found) == 1 and each < SETTLED * found[0] and spent < 2 * seconds
-            ):  # the first was still warming up
+            elif warming_up:
                 found = [each]
             else:
                 found.append(each)
