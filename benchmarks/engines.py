@@ -58,18 +58,24 @@ def run_one(program, engine, contestant, rows, epochs, threads):
     return {"epochs": seconds, "peak": peak, "rows": len(X)}
 
 
-def measure(program, engine, contestant, rows, epochs, threads, nolearn=None):
-    """The same from outside, with the seconds of the whole process."""
+def surroundings(program, engine, contestant, threads):
+    """The interpreter a contestant runs in, and its environment."""
     from portanet.runtime import environments
 
-    environment = dict(os.environ, OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads),
-                       MKL_NUM_THREADS=str(threads), KERAS_BACKEND=engine, TF_CPP_MIN_LOG_LEVEL="3")  # fmt: skip
-    python = sys.executable
     if contestant == "twin" and engine not in MODERN:
         own = environments.find(engine)
-        python, environment = own.python, own.variables(threads)
-    elif contestant == "nolearn":
-        python = nolearn
+        variables = own.variables(threads)
+        if engine == "theano" and all(kind != "conv" for kind, *_ in PROGRAMS[program]["layers"]):
+            variables["OPENBLAS_NUM_THREADS"] = str(threads)  # pays where products are large
+        return own.python, variables
+    limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    return sys.executable, {**os.environ, **limits, "KERAS_BACKEND": engine, "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def measure(program, engine, contestant, rows, epochs, threads, nolearn=None):
+    """The same from outside, with the seconds of the whole process."""
+    python, environment = surroundings(program, engine, contestant, threads)
+    python = nolearn if contestant == "nolearn" else python
     command = [python, __file__, "--run", program, engine, contestant, str(rows), str(epochs), str(threads)]
     started = time.perf_counter()
     made = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -100,7 +100,7 @@ def test_an_unknown_time_to_compile_is_refused(engine):
 
 
 def settings_of(theano):
-    names = "floatX cast_policy compute_test_value linker optimizer mode blas__ldflags allow_gc"
+    names = "floatX cast_policy compute_test_value linker optimizer mode blas__ldflags gcc__cxxflags allow_gc"
     return {name: getattr(theano.config, name) for name in names.split()}
 
 
@@ -114,7 +114,7 @@ def test_a_run_leaves_the_process_as_it_was(engine, theano):
 def test_what_the_user_set_neither_harms_nor_is_harmed(engine, theano):
     with opened(engine, plan_of(dropping()), compile="never") as program:
         expected = train(program)
-    mine = dict(floatX="float64", cast_policy="numpy+floatX", compute_test_value="raise")
+    mine = dict(floatX="float64", cast_policy="numpy+floatX", compute_test_value="raise", gcc__cxxflags="-g0")
     with theano.config.change_flags(**mine):
         before = settings_of(theano)
         with opened(type(engine)(), plan_of(dropping()), compile="never") as program:
@@ -137,14 +137,68 @@ def test_windows_in_c_are_those_in_python(theano, geometry):
     x = theano.shared(rng.integers(0, 3, (2, 3, *geometry[3])).astype("float32"))
     y, where = Largest(*geometry)(x)
     patches = Patches(*geometry)(x)
-    wanted = [y, where, patches, Spread(*geometry)(patches), Returned(*geometry)(y, where)]
-    found = []
-    for in_c in (False, True):
-        linker = theano.link.vm.VMLinker(use_cloop=in_c, c_thunks=in_c)
-        found.append(theano.function([], wanted, mode=theano.compile.mode.Mode(linker, None))())
+    same_in_c(theano, [y, where, patches, Spread(*geometry)(patches), Returned(*geometry)(y, where)])
+
+
+def same_in_c(theano, wanted):
+    """What these variables are in Python, where it is the same in C."""
+    found = [function_of(theano, wanted, in_c)() for in_c in (False, True)]
     for python, c in zip(*found, strict=True):
         assert python.dtype == c.dtype
         np.testing.assert_array_equal(c, python)
+    return found[0]
+
+
+def function_of(theano, wanted, in_c):
+    linker = theano.link.vm.VMLinker(use_cloop=in_c, c_thunks=in_c)
+    return theano.function([], wanted, mode=theano.compile.mode.Mode(linker, None))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "bool"])
+def test_a_choice_in_c_is_that_in_python(theano, dtype):
+    from portanet.engine.backends.theano_where import where
+
+    rng = np.random.default_rng(0)
+    condition = theano.shared(rng.random((5, 7)) > 0.5)
+    yes, no = (theano.shared((10 * rng.normal(size=shape)).astype(dtype)) for shape in ((5, 7), (5, 1)))
+    if dtype.startswith("float"):
+        yes.set_value(np.where(rng.random((5, 7)) > 0.8, np.nan, yes.get_value()).astype(dtype))
+    picked = where(condition, yes, theano.tensor.addbroadcast(no, 1))
+    (found,) = same_in_c(theano, [picked])
+    np.testing.assert_array_equal(found, np.where(condition.get_value(), yes.get_value(), no.get_value()))
+
+
+def test_what_is_not_chosen_has_no_gradient(theano):
+    """Not even where what comes back is infinite."""
+    from portanet.engine.backends.theano_where import where
+
+    x = theano.shared(np.array([-1, 0, 2, np.nan, np.inf], "float32"))
+    back = theano.tensor.constant(np.array([np.inf, np.nan, np.inf, 3, 4], "float32"))
+    chosen = where(theano.tensor.le(x, np.float32(0)), np.float32(0), x)
+    (found,) = same_in_c(theano, [theano.grad(None, x, known_grads={chosen: back})])
+    np.testing.assert_array_equal(found, np.array([0, 0, np.inf, 3, 4], "float32"))
+
+
+@pytest.mark.parametrize("shape", [(6,), (6, 3), (6, 2, 0), (6, 1, 4)])
+def test_rows_in_c_are_those_in_python(theano, shape):
+    from portanet.engine.backends.theano_rows import rows_of
+
+    rng, numbers = np.random.default_rng(0), theano.shared(np.array([5, 0, 5, 2]))
+    for dtype in ("float32", "int64", "bool"):
+        whole = (10 * rng.random(shape)).astype(dtype)
+        for laid_out in (whole, np.asfortranarray(whole)):
+            (found,) = same_in_c(theano, [rows_of(theano.shared(laid_out), numbers)])
+            np.testing.assert_array_equal(found, whole[[5, 0, 5, 2]])
+
+
+@pytest.mark.parametrize("in_c", [False, True])
+@pytest.mark.parametrize("wrong", [6, -7])
+def test_rows_that_are_not_there_are_refused(theano, in_c, wrong):
+    from portanet.engine.backends.theano_rows import rows_of
+
+    found = rows_of(theano.shared(np.zeros((6, 2), "float32")), theano.shared(np.array([0, wrong])))
+    with pytest.raises(IndexError):
+        function_of(theano, [found], in_c)()
 
 
 def test_what_theano_lacks_is_said(theano):

@@ -5,13 +5,11 @@ import os
 import socket
 import struct
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from portanet.engine import wire
-from portanet.engine.memory_maps import is_large_map
 from portanet.engine.wire import ClosedError, Connection, WireError
 
 PREFIX = struct.Struct("<4sHHQQQ")
@@ -85,20 +83,25 @@ def test_nothing_else_is_sent(ends, message, fault):
     assert through(ends, {"still": "well"}) == {"still": "well"}
 
 
-def test_large_arrays_lie_in_shared_memory_that_needs_no_removal(ends):
-    before = os.listdir("/dev/shm"), len(os.listdir("/proc/self/fd"))
+@pytest.mark.parametrize("piece", [wire._TAKEN, 100_000])
+def test_large_arrays_go_through_shared_memory_that_needs_no_removal(ends, monkeypatch, piece):
+    monkeypatch.setattr(wire, "_TAKEN", piece)
+    taken, take, sizes = [], wire._taken, []
+
+    def watched(descriptor, size):
+        taken.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        values = take(descriptor, size)
+        sizes.append((size, os.fstat(descriptor).st_size))
+        return values
+
+    monkeypatch.setattr(wire, "_taken", watched)
+    before = os.listdir("/dev/shm"), os.listdir("/proc/self/fd")
     got = through(ends, {"x": LARGE, "small": np.arange(3), "y": LARGE + 1})
-    assert "/dev/shm" in Path("/proc/self/maps").read_text()
-    np.testing.assert_array_equal(got["y"], LARGE + 1)
-    assert got["x"].__array_interface__["data"][0] % 64 == got["y"].__array_interface__["data"][0] % 64 == 0
-    assert (os.listdir("/dev/shm"), len(os.listdir("/proc/self/fd"))) == (before[0], before[1] + 1)
-    del got
-    assert len(os.listdir("/proc/self/fd")) == before[1]
-
-
-def test_shared_memory_is_not_taken_for_a_file_of_the_users(ends):
-    got = through(ends, {"x": np.ones(5 << 20)})["x"]
-    assert not is_large_map(got) and not is_large_map(got[1:])
+    assert len(taken) == 1 and taken[0].startswith("/dev/shm/") and sizes == [(2 * LARGE.nbytes, 0)]
+    for name, values in (("x", LARGE), ("y", LARGE + 1)):
+        np.testing.assert_array_equal(got[name], values)
+        assert got[name].__array_interface__["data"][0] % 64 == 0 and got[name].flags.writeable
+    assert (os.listdir("/dev/shm"), os.listdir("/proc/self/fd")) == before
 
 
 def frame(
@@ -145,10 +148,24 @@ def test_a_garbled_frame_is_an_error_at_once(ends, sent, fault):
         ends[1].receive()
 
 
-def test_memory_smaller_than_announced_is_refused(ends, tmp_path):
+@pytest.mark.parametrize("have", [0, 4000])
+def test_memory_smaller_than_announced_is_refused(ends, tmp_path, have):
     with open(tmp_path / "short", "w+b") as file:
+        file.truncate(have)
         socket.send_fds(ends[0]._line, [frame(shared=1, size=4096)], [file.fileno()])
-        with pytest.raises(WireError, match="4096 bytes of shared memory were announced, there are 0"):
+        with pytest.raises(WireError, match=f"4096 bytes of shared memory were announced, there are {have}"):
+            ends[1].receive()
+
+
+def test_memory_cut_short_while_it_is_read_is_an_error(ends, tmp_path, monkeypatch):
+    real = os.fstat
+    with open(tmp_path / "short", "w+b") as file:
+        file.write(bytes(5000))
+        file.flush()
+        socket.send_fds(ends[0]._line, [frame(shared=1, size=8192)], [file.fileno()])
+        monkeypatch.setattr(os, "fstat", lambda descriptor: os.stat_result([8192 if at == 6 else value for at, value in
+                                                                            enumerate(real(descriptor))]))  # fmt: skip
+        with pytest.raises(WireError, match="cut short while it was read"):
             ends[1].receive()
 
 

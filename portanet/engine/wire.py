@@ -9,7 +9,6 @@ the small ones. Nothing is ever pickled: the two sides may be years of NumPy apa
 import array as _array
 import errno
 import json
-import mmap
 import os
 import select
 import socket
@@ -28,6 +27,7 @@ _PREFIX = struct.Struct("<4sHHQQQ")
 _ARRAY = "\0array"
 _ALIGNED = 64
 _PIECE = 1 << 20
+_TAKEN = 64 << 20
 _NO_SHARED_MEMORY = (
     errno.ENOSPC, errno.EFBIG, errno.ENOMEM, errno.EDQUOT, errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM,
     errno.EROFS, errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.EMFILE, errno.ENFILE,
@@ -141,7 +141,7 @@ class Connection:
             if shared != len(descriptors):
                 raise WireError("the frame announces %d descriptors, %d came" % (shared, len(descriptors)))
             header = _header(bytes(self._read(length)))
-            memory = {False: self._read(inline), True: _mapped(descriptors[0], size) if shared else None}
+            memory = {False: self._read(inline), True: _taken(descriptors[0], size) if shared else None}
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -187,17 +187,6 @@ class Connection:
         return values
 
 
-class _Memory:
-    """Shared memory as NumPy takes it; without a `base` that `memory_maps` could take for a file of the user's."""
-
-    def __init__(self, mapped):
-        address = np.frombuffer(mapped, np.uint8).__array_interface__["data"][0]
-        self._mapped = mapped
-        self.__array_interface__ = {
-            "version": 3, "shape": (len(mapped),), "typestr": "|u1", "data": (address, False),
-        }  # fmt: skip
-
-
 def _shared_file(folder):
     """A descriptor of a nameless file in shared memory; None where there is none to be had."""
     if not hasattr(os, "O_TMPFILE"):
@@ -220,11 +209,27 @@ def _no_shared_memory(error):
         raise error
 
 
-def _mapped(descriptor, size):
-    if os.fstat(descriptor).st_size < size:
-        raise WireError("%d bytes of shared memory were announced, there are %d" % (
-            size, os.fstat(descriptor).st_size))  # fmt: skip
-    return np.asarray(_Memory(mmap.mmap(descriptor, size)))
+def _taken(descriptor, size):
+    """The bytes in shared memory, in memory of one's own: its pages are larger, which makes every later read faster.
+
+    From the end to the start, so that what has been read is given back on the way.
+    """
+    have = os.fstat(descriptor).st_size
+    if have < size:
+        raise WireError("%d bytes of shared memory were announced, there are %d" % (size, have))
+    values = np.empty(size + _ALIGNED, np.uint8)
+    values = values[-values.ctypes.data % _ALIGNED :][:size]
+    with open(descriptor, "rb", buffering=0, closefd=False) as file:
+        for at in reversed(range(0, size, _TAKEN)):
+            rest = memoryview(values)[at : at + _TAKEN]
+            file.seek(at)
+            while rest:
+                got = file.readinto(rest)
+                if not got:
+                    raise WireError("the shared memory was cut short while it was read")
+                rest = rest[got:]
+            os.ftruncate(descriptor, at)
+    return values
 
 
 def _values(arrays):

@@ -12,19 +12,24 @@ from ..noise import HostNoise
 from ..plan import EVALUATE, TRAIN
 from ..shapes import bind
 from .theano_kernels import constant, pattern
+from .theano_rows import rows_of
 from .theano_start import theano
 from .theano_tables import COMPILED, KERNELS
 
 tt = theano.tensor
 GRADIENTS, APPLY = "gradients", "apply"
 REWRITTEN = (TRAIN, GRADIENTS)
+# a loop behind many checks of its operands looks rarely run to gcc, which then leaves it without vectors: four times
+# slower, and what is fused of an update rule is such a loop
+UNGUESSED = "-fno-guess-branch-probability"
 
 
 @contextlib.contextmanager
 def settings(floatX):
     """What our own functions are made under, whatever the user has set for others."""
+    flags = (theano.config.gcc__cxxflags + " " + UNGUESSED).strip()
     with theano.config.change_flags(
-        floatX=floatX, cast_policy="custom", compute_test_value="off", warn_float64="ignore"
+        floatX=floatX, cast_policy="custom", compute_test_value="off", warn_float64="ignore", gcc__cxxflags=flags
     ):
         yield
 
@@ -115,8 +120,8 @@ class Variables:
 
     def batch(self):
         """The rows of the present batch, by input or target."""
-        rows = self.rows[self.place]
-        return {key: whole[rows] for key, whole in self.data.items()}
+        numbers = self.rows[self.place]
+        return {key: rows_of(whole, numbers) for key, whole in self.data.items()}
 
     def noise(self, role):
         """The noise of the present batch, or of a whole run."""

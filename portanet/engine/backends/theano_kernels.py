@@ -13,6 +13,7 @@ from ..operators.reductions import reduced_axes
 from ..operators.shaping import pad_widths, slice_ranges, squeezed_axes
 from ..shapes import is_symbolic, normalize_axis
 from .theano_start import theano
+from .theano_where import where
 
 tt = theano.tensor
 KERNELS = Kernels()
@@ -62,11 +63,11 @@ def _product(sizes, x):
 
 
 def _larger(a, b):
-    return tt.switch(tt.ge(a, b), a, b)
+    return where(tt.ge(a, b), a, b)
 
 
 def _smaller(a, b):
-    return tt.switch(tt.le(a, b), a, b)
+    return where(tt.le(a, b), a, b)
 
 
 KERNELS.plain({
@@ -75,10 +76,10 @@ KERNELS.plain({
     "Identity": lambda x: x, "Less": tt.lt, "LessOrEqual": tt.le, "Log": tt.log,
     "Max": lambda *xs: functools.reduce(_larger, xs), "Min": lambda *xs: functools.reduce(_smaller, xs),
     "Mul": tt.mul, "Neg": tt.neg, "Not": lambda x: tt.eq(x, of(False, x)), "Or": tt.or_,
-    "Reciprocal": lambda x: of(1, x) / x, "Relu": lambda x: tt.switch(tt.le(x, of(0, x)), of(0, x), x),
+    "Reciprocal": lambda x: of(1, x) / x, "Relu": lambda x: where(tt.le(x, of(0, x)), of(0, x), x),
     "Sigmoid": lambda x: of(0.5, x) * tt.tanh(of(0.5, x) * x) + of(0.5, x), "Sign": tt.sgn, "Sin": tt.sin,
     "Softplus": tt.nnet.softplus, "Sqrt": tt.sqrt, "StopGradient": theano.gradient.disconnected_grad, "Sub": tt.sub,
-    "Tanh": tt.tanh, "Where": tt.switch, "Xor": tt.neq,
+    "Tanh": tt.tanh, "Where": where, "Xor": tt.neq,
 })  # fmt: skip
 
 
@@ -107,9 +108,9 @@ def clip(call, x):
     """As two choices: the gradient is that of x up to the bounds themselves."""
     low, high = call.attrs["min"], call.attrs["max"]
     if low is not None:
-        x = tt.switch(tt.lt(x, of(low, x)), of(low, x), x)
+        x = where(tt.lt(x, of(low, x)), of(low, x), x)
     if high is not None:
-        x = tt.switch(tt.gt(x, of(high, x)), of(high, x), x)
+        x = where(tt.gt(x, of(high, x)), of(high, x), x)
     return x
 
 
@@ -192,7 +193,7 @@ def dropout(call, noise, x):
     ratio = call.attrs["ratio"]
     if not call.attrs["training_mode"] or ratio == 0.0:
         return x
-    return tt.switch(noise.mask(call, x), x * of(1.0 / (1.0 - ratio), x), of(0, x))
+    return where(noise.mask(call, x), x * of(1.0 / (1.0 - ratio), x), of(0, x))
 
 
 @kernel("RandomUniformLike")
