@@ -11,38 +11,40 @@ import argparse
 import statistics
 import sys
 import threading
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from turns import Turns
+from turns import PAUSE
 from twins import programs
 
 
 def run(engine, program, epochs, threads):
-    """Seconds of each epoch, by where."""
-    turns, (X, y) = Turns("worker", "here"), programs.data(program)
-    nets = {}
-    for name in turns.taken:
+    """Seconds of each epoch, in the worker and here, and how many rows one has."""
+    X, y = programs.data(program)
+    may, nets = {name: threading.Semaphore(0) for name in ("worker", "here")}, {}
+    for name, other in (("worker", "here"), ("here", "worker")):
 
-        def on_epoch_finished(net, history, name=name):
-            turns.end(name)
+        def on_epoch_finished(net, history, name=name, other=other):
+            time.sleep(PAUSE)
+            may[other].release()
             if len(history) < epochs:
-                turns.begin(name)
+                may[name].acquire()
 
         nets[name] = programs.net(program, max_epochs=epochs, backend=engine, device="cpu", threads=threads,
                                   isolate=name == "worker", on_epoch_finished=[on_epoch_finished])  # fmt: skip
 
     def fit(name):
-        turns.begin(name)
+        may[name].acquire()
         nets[name].fit(X, y)
 
-    turns.pass_to("worker")
+    may["worker"].release()
     other = threading.Thread(target=fit, args=("worker",), daemon=True)
     other.start()
     fit("here")
     other.join()
     assert nets["worker"].record_["isolated"] and "isolated" not in nets["here"].record_
-    return {name: [seconds for seconds, _ in taken[2:]] for name, taken in turns.taken.items()}, len(X)
+    return [[row["dur"] for row in nets[name].train_history_[2:]] for name in ("worker", "here")], len(X)
 
 
 def main():
@@ -52,8 +54,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=22)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    taken, rows = run(args.engine, args.program, args.epochs, args.threads)
-    there, here = taken["worker"], taken["here"]
+    (there, here), rows = run(args.engine, args.program, args.epochs, args.threads)
     pairs = statistics.median(a / b for a, b in zip(there, here, strict=True))
     print(f"{args.program} {args.engine:10} worker {rows / statistics.median(there):9,.0f}/s, in process "
           f"{rows / statistics.median(here):9,.0f}/s; worker / in process by pairs {pairs:.3f}, by the best "
