@@ -19,7 +19,7 @@ Weights = dict[str, np.ndarray]
 def save(path: str | os.PathLike, weights: Mapping[str, np.ndarray]) -> None:
     """Write arrays by name, all or nothing: an interrupted save leaves the old file as it was."""
     with drafted(Path(path), private=True) as draft, draft.open("wb") as file:
-        np.savez(file, allow_pickle=False, **weights)
+        np.savez(file, **weights)  # type: ignore[arg-type]
 
 
 def load(path: str | os.PathLike) -> Weights:

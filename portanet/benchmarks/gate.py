@@ -116,7 +116,7 @@ class _Course:
             seen = self.seen(REFERENCE, floatX=floatX)
             seen.pop("floatX")
             path.parent.mkdir(parents=True, exist_ok=True)
-            np.savez(path, **seen)  # type: ignore[arg-type]
+            persistence.save(path, seen)
         return persistence.load(path)
 
     def seen(self, contestant: Contestant, **changes: str) -> Seen:

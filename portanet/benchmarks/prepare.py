@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import persistence
 from ..compile import compile_plan
 from ..engine.plan import Plan
 from ..exceptions import ConfigError, DataError
@@ -77,7 +78,7 @@ def prepare(model: Model, folder: str | os.PathLike[str], *, contestants: Sequen
     for seed in range(there.repeats if there else 0, repeats):
         for point in points:
             weights = initial_weights(_plan(model, {**overrides, **point, "random_state": seed}, data)[1])
-            np.savez(weights_path(folder, seed, point), **weights)  # type: ignore[arg-type]
+            persistence.save(weights_path(folder, seed, point), weights)
     if there is None:
         header.machine = machine.describe(threads)
     else:
