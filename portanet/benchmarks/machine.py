@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 
 from ..engine.gpu_facts import this_machine
 from ..runtime.place import limited_threads
-from ..runtime.processors import CPUINFO, facts_of_first, processor_name, usable_processors
+from ..runtime.processors import CPUINFO, facts_of_first, printed_by, processor_name, usable_processors
 
 INSTRUCTIONS = {
     "avx2": "AVX2", "fma": "FMA", "avx512f": "AVX-512", "avx512_vnni": "AVX-512 VNNI", "avx512_bf16": "AVX-512 BF16",
@@ -100,19 +99,10 @@ def commit(folder: str | None = None) -> str:
         Where to look; by default portanet's own.
     """
     package = Path(__file__).parents[1] if folder is None else Path(folder)
-    tracked = _said("git", "-C", str(package), "ls-files", "--", "__init__.py")
-    found = _said("git", "-C", str(package), "rev-parse", "--short=12", "HEAD") if tracked else ""
-    changed = found and _said("git", "-C", str(package), "status", "--porcelain", "--", ".")
+    tracked = printed_by("git", "-C", str(package), "ls-files", "--", "__init__.py")
+    found = printed_by("git", "-C", str(package), "rev-parse", "--short=12", "HEAD") if tracked else ""
+    changed = found and printed_by("git", "-C", str(package), "status", "--porcelain", "--", ".")
     return found + "+" * bool(changed)
-
-
-def _said(*command: str) -> str:
-    """What a program prints, stripped; "" where there is no such program or it fails."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip()
 
 
 def matmul_peak(threads: int | None = None, seconds: float = 1.0, size: int = SIZE) -> float:

@@ -13,7 +13,8 @@ from functools import cache
 from pathlib import Path
 
 __all__ = [
-    "CPUINFO", "SYSTEM", "facts_of_first", "physical_core", "physical_cores", "processor_name", "usable_processors",
+    "CPUINFO", "SYSTEM", "facts_of_first", "physical_core", "physical_cores", "printed_by", "processor_name",
+    "usable_processors",
 ]  # fmt: skip
 
 SYSTEM = "/sys/devices/system/cpu"
@@ -35,7 +36,7 @@ def physical_cores() -> int:
     True
     """
     usable = usable_processors()
-    told = _sysctl("hw.physicalcpu") if platform.system() == "Darwin" else ""
+    told = printed_by("sysctl", "-n", "hw.physicalcpu") if platform.system() == "Darwin" else ""
     return int(told) if told.isdecimal() else len({physical_core(number) for number in usable})
 
 
@@ -70,7 +71,7 @@ def processor_name(cpuinfo: str = CPUINFO) -> str:
     facts = facts_of_first(cpuinfo)
     name = facts.get("model name") or facts.get("Hardware")
     if not name and platform.system() == "Darwin":
-        name = _sysctl("machdep.cpu.brand_string")
+        name = printed_by("sysctl", "-n", "machdep.cpu.brand_string")
     return name or platform.processor() or platform.machine()
 
 
@@ -84,10 +85,10 @@ def facts_of_first(cpuinfo: str = CPUINFO) -> dict[str, str]:
     return facts
 
 
-def _sysctl(name: str) -> str:
-    """What macOS says under that name; "" where it says nothing."""
+def printed_by(*command: str) -> str:
+    """What a program prints, stripped; "" where there is no such program or it fails."""
     try:
-        done = subprocess.run(["sysctl", "-n", name], capture_output=True, text=True, check=True, timeout=30)
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()
