@@ -114,7 +114,11 @@ class Server:
     def serve(self):
         """Answer until the other side is gone."""
         while True:
-            request = self._connection.receive()
+            try:
+                request = self._connection.receive()
+            except MemoryError as error:  # what was sent does not fit, and is lost
+                self._connection.send({"error": describe(error), "news": {}})
+                return
             answer = self._answer(request)
             request = None  # frees what came with it
             try:

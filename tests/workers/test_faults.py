@@ -178,6 +178,24 @@ def test_out_of_memory(odd):
     fails_in_third_epoch(engine, lambda net: None, MemoryError, "4.00 GiB")
 
 
+def test_data_that_do_not_fit_into_the_worker(odd):
+    engine = odd("""
+        import os, resource
+        class Odd(NumpyProgram):
+            def __init__(self, *args):
+                super().__init__(*args)
+                if once():
+                    pages = int(open("/proc/self/statm").read().split()[0])
+                    resource.setrlimit(resource.RLIMIT_AS, (pages * os.sysconf("SC_PAGESIZE") + (32 << 20), -1))
+    """)
+    many = np.tile(X, (64 << 20) // X.nbytes + 1).reshape(-1, X.shape[1])
+    net = net_of(batch_size=len(many)).partial_fit(X, Y)
+    with pytest.raises(MemoryError, match="Unable to allocate"):
+        net.partial_fit(many, np.resize(Y, len(many)))
+    assert net.partial_fit(X, Y).train_history_[-1]["epoch"] == 2
+    assert engine.worker().usable
+
+
 def test_an_engine_that_prints(odd):
     engine = odd("""
         print("hello from Python", flush=True)
