@@ -18,9 +18,10 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from engines import CONTESTANTS, surroundings
 from twins import programs
 
-PAUSE = 0.3  # seconds
+PAUSE = 0.3  # seconds, in which threads that wait for more work of the one fall asleep, before it is the other's turn
 TOLD = "an epoch by hand took"
 
 
@@ -52,8 +53,6 @@ def run_loop(engine, program, epochs, threads):
 
 def started_loop(engine, program, epochs, threads):
     """The process that waits for its turns."""
-    from engines import surroundings
-
     python, environment = surroundings(program, engine, "twin", threads)
     command = [python, __file__, engine, program, "--epochs", str(epochs), "--threads", str(threads), "--loop"]
     return subprocess.Popen(
@@ -84,7 +83,7 @@ def run(engine, program, epochs, threads):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("engine", choices=["torch", "jax", "tensorflow", "mxnet", "theano", "cntk"])
+    parser.add_argument("engine", choices=list(CONTESTANTS))
     parser.add_argument("program", choices=list(programs.PROGRAMS))
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--threads", type=int, default=2)

@@ -39,10 +39,10 @@ def run(engine, program, epochs, threads):
         nets[name].fit(X, y)
 
     may["worker"].release()
-    other = threading.Thread(target=fit, args=("worker",), daemon=True)
-    other.start()
+    beside = threading.Thread(target=fit, args=("worker",), daemon=True)
+    beside.start()
     fit("here")
-    other.join()
+    beside.join()
     assert nets["worker"].record_["isolated"] and "isolated" not in nets["here"].record_
     return [[row["dur"] for row in nets[name].train_history_[2:]] for name in ("worker", "here")], len(X)
 

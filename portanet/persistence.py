@@ -16,9 +16,10 @@ from .runtime.whole_file import drafted
 Weights = dict[str, np.ndarray]
 
 
-def save(path: str | os.PathLike, weights: Mapping[str, np.ndarray]) -> None:
+def save(path: str | os.PathLike, weights: Mapping[str, np.ndarray], private: bool = True) -> None:
     """Write arrays by name, all or nothing: an interrupted save leaves the old file as it was."""
-    with drafted(Path(path), private=True) as draft, draft.open("wb") as file:
+    with drafted(Path(path), private=private) as draft, draft.open("wb") as file:
+        # not allow_pickle, which NumPy 1 takes for one more array, as its stub takes each array for that setting
         np.savez(file, **weights)  # type: ignore[arg-type]
 
 

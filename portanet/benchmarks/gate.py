@@ -116,7 +116,7 @@ class _Course:
             seen = self.seen(REFERENCE, floatX=floatX)
             seen.pop("floatX")
             path.parent.mkdir(parents=True, exist_ok=True)
-            persistence.save(path, seen)
+            persistence.save(path, seen, private=False)
         return persistence.load(path)
 
     def seen(self, contestant: Contestant, **changes: str) -> Seen:

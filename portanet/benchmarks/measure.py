@@ -207,8 +207,7 @@ class Watch:
 
 def look(job: Mapping[str, Any]) -> dict[str, Any]:
     """What the contestant computes on a few batches, noise off, for the gate to compare."""
-    import numpy as np
-
+    from .. import persistence
     from . import gate
     from .contestants import OtherWork
 
@@ -218,7 +217,7 @@ def look(job: Mapping[str, Any]) -> dict[str, Any]:
     except OtherWork as error:
         return {"different": str(error)}
     path = Path(job["out"]).with_suffix(".npz")
-    np.savez(path, **seen)  # type: ignore[arg-type]
+    persistence.save(path, seen, private=False)
     return {"seen": str(path), "record": given.trainer.record}
 
 

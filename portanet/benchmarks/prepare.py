@@ -78,7 +78,7 @@ def prepare(model: Model, folder: str | os.PathLike[str], *, contestants: Sequen
     for seed in range(there.repeats if there else 0, repeats):
         for point in points:
             weights = initial_weights(_plan(model, {**overrides, **point, "random_state": seed}, data)[1])
-            persistence.save(weights_path(folder, seed, point), weights)
+            persistence.save(weights_path(folder, seed, point), weights, private=False)
     if there is None:
         header.machine = machine.describe(threads)
     else:

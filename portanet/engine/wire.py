@@ -27,7 +27,6 @@ _PREFIX = struct.Struct("<4sHHQQQ")
 _ARRAY = "\0array"
 _ALIGNED = 64
 _PIECE = 1 << 20
-_TAKEN = 64 << 20
 _NO_SHARED_MEMORY = (
     errno.ENOSPC, errno.EFBIG, errno.ENOMEM, errno.EDQUOT, errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM,
     errno.EROFS, errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.EMFILE, errno.ENFILE,
@@ -220,8 +219,8 @@ def _taken(descriptor, size):
     values = np.empty(size + _ALIGNED, np.uint8)
     values = values[-values.ctypes.data % _ALIGNED :][:size]
     with open(descriptor, "rb", buffering=0, closefd=False) as file:
-        for at in reversed(range(0, size, _TAKEN)):
-            rest = memoryview(values)[at : at + _TAKEN]
+        for at in reversed(range(0, size, _PIECE)):
+            rest = memoryview(values)[at : at + _PIECE]
             file.seek(at)
             while rest:
                 got = file.readinto(rest)

@@ -69,6 +69,11 @@ def test_every_repeat_has_weights_that_its_seed_decides(tmp_path):
     np.testing.assert_array_equal(first["hidden.W"], own.get_state()["parameters"]["hidden.W"])
 
 
+def test_weights_may_be_read_by_whoever_may_read_the_run(tmp_path):
+    prepared(tmp_path)
+    assert prepare.weights_path(tmp_path, 0, {}).stat().st_mode == (tmp_path / "run.json").stat().st_mode
+
+
 def test_points_of_a_sweep_have_weights_and_figures_of_their_own(tmp_path):
     header = prepared(tmp_path, points=[{"width": 4}, {"width": 8}])
     shapes = [np.load(prepare.weights_path(tmp_path, 0, point))["hidden.W"].shape for point in header.points]

@@ -215,12 +215,12 @@ def bernoulli(call, noise, p):
 class _SharingMax(theano.tensor.basic.Max):
     """A maximum whose gradient is shared equally by places that tie."""
 
-    def L_op(self, inputs, outputs, gradients):  # noqa: N802
+    def L_op(self, inputs, outputs, gradients):  # noqa: N802 - Theano's name
         return [_shared(inputs[0], outputs[0], gradients[0], self.axis)]
 
 
 class _SharingMin(theano.tensor.basic.Min):
-    def L_op(self, inputs, outputs, gradients):  # noqa: N802
+    def L_op(self, inputs, outputs, gradients):  # noqa: N802 - Theano's name
         return [_shared(inputs[0], outputs[0], gradients[0], self.axis)]
 
 
@@ -377,7 +377,7 @@ def gather_elements(call, x, indices):
     indices = tt.cast(indices, "int64")
     size = own[axis] if is_symbolic(call.kinds[0].shape[axis]) else of(own[axis], indices)
     steps = [_product(own[place + 1 :], indices) for place in range(x.ndim)]
-    at = tt.switch(tt.lt(indices, of(0, indices)), indices + size, indices) * steps[axis]
+    at = where(tt.lt(indices, of(0, indices)), indices + size, indices) * steps[axis]
     for place in range(x.ndim):
         if place != axis and own[place] != 1:
             at = (
@@ -399,7 +399,7 @@ def one_hot(call, indices):
     off, on = [tt.constant(np.asarray(value, attrs["dtype"])) for value in attrs["values"]]
     places = tt.constant(np.arange(depth).astype(indices.dtype))
     places = places.dimshuffle([0 if place == axis else "x" for place in range(rank)])
-    wrapped = tt.switch(tt.lt(indices, of(0, indices)), indices + of(depth, indices), indices)
+    wrapped = where(tt.lt(indices, of(0, indices)), indices + of(depth, indices), indices)
     left = iter(range(indices.ndim))
     wrapped = wrapped.dimshuffle(["x" if place == axis else next(left) for place in range(rank)])
-    return tt.switch(tt.eq(wrapped, places), on, off)
+    return where(tt.eq(wrapped, places), on, off)

@@ -13,6 +13,7 @@ from ..lowering import Kernels
 from ..operators.windows import conv_window, pool_counts, pool_geometry, transposed_window
 from .theano_kernels import KERNELS, as_declared, as_rows, margined, of, sizes_of
 from .theano_start import theano
+from .theano_where import where
 from .theano_windows import Largest, Patches, Spread
 
 tt = theano.tensor
@@ -152,7 +153,7 @@ def _own_class(call, labels):
     """Labels, with some class in place of what is ignored."""
     if call.attrs["ignore_index"] is None:
         return labels
-    return tt.switch(tt.eq(labels, of(call.attrs["ignore_index"], labels)), of(0, labels), labels)
+    return where(tt.eq(labels, of(call.attrs["ignore_index"], labels)), of(0, labels), labels)
 
 
 def _weighed(call, loss, labels, weights):
@@ -178,7 +179,7 @@ def softmax_cross_entropy(call, scores, labels, weights=None):
     flat = tt.cast(labels.flatten(), "int64")
     size = of(call.kinds[0].shape[1], flat)
     own = _own_class(call, flat)
-    loss, _ = tt.nnet.crossentropy_softmax_1hot(rows, tt.switch(tt.lt(own, of(0, own)), own + size, own))
+    loss, _ = tt.nnet.crossentropy_softmax_1hot(rows, where(tt.lt(own, of(0, own)), own + size, own))
     if call.attrs["reduction"] == "none":
         loss = _weighed(call, loss, flat, weights).reshape(sizes_of(labels, call.kinds[1]), ndim=labels.ndim)
         return loss, back(tt.nnet.logsoftmax(rows))

@@ -20,7 +20,7 @@ class Where(theano.scalar.Switch):
     def c_code_cache_version(self):
         return (1,)
 
-    def L_op(self, inputs, outputs, gradients):  # noqa: N802
+    def L_op(self, inputs, outputs, gradients):  # noqa: N802 - Theano's name
         if outputs[0].dtype in theano.scalar.discrete_types:
             return super().L_op(inputs, outputs, gradients)
         (condition, _, _), (gradient,) = inputs, gradients

@@ -131,7 +131,7 @@ class Patches(Windows):
             y[:, :, place] = x[cut]
         outputs[0][0] = y
 
-    def L_op(self, inputs, outputs, gradients):  # noqa: N802
+    def L_op(self, inputs, outputs, gradients):  # noqa: N802 - Theano's name
         return [Spread(*self.geometry)(gradients[0])]
 
     def c_code(self, node, name, inputs, outputs, sub):
@@ -157,7 +157,7 @@ class Spread(Windows):
             x[cut] += y[:, :, place]
         outputs[0][0] = x
 
-    def L_op(self, inputs, outputs, gradients):  # noqa: N802
+    def L_op(self, inputs, outputs, gradients):  # noqa: N802 - Theano's name
         return [Patches(*self.geometry)(gradients[0])]
 
     def c_code(self, node, name, inputs, outputs, sub):
@@ -187,7 +187,7 @@ class Largest(Windows):
             where[better] = place
         outputs[0][0], outputs[1][0] = y, where
 
-    def L_op(self, inputs, outputs, gradients):  # noqa: N802
+    def L_op(self, inputs, outputs, gradients):  # noqa: N802 - Theano's name
         return [Returned(*self.geometry)(gradients[0], outputs[1])]
 
     def c_code(self, node, name, inputs, outputs, sub):
